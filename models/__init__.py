@@ -1,0 +1,1 @@
+"""Pure risk rules: everything that decides, and nothing that touches the outside."""

@@ -1,0 +1,442 @@
+"""Positions and executions: one account's fold of `fills`.
+
+A position is a function of the *set* of execution reports, so their order of arrival cannot matter: a bust may come
+before its fill. Reports of the last seven days are kept singly; older executions are summed into a base.
+"""
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NamedTuple, Self
+
+from pydantic import JsonValue
+
+from models.canonical import DAY_NS, canonical_bytes, day_of, plain, sha256
+from models.messages import ExecutionType, Fill, Side
+from models.refusal import Refusal
+
+KEPT = 7 * DAY_NS
+"""How far behind the account's newest fill a report may lie, and is kept singly."""
+
+UNATTRIBUTED = "UNATTRIBUTED"
+"""The strategy of a fill that names none."""
+
+ZERO = Decimal(0)
+TRADE, CORRECTED, BUSTED = ExecutionType.TRADE, ExecutionType.CORRECTED, ExecutionType.BUSTED
+TERMINAL = frozenset({ExecutionType.CANCELED, ExecutionType.EXPIRED, ExecutionType.REJECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One execution report as it is kept."""
+
+    key: str
+    """Venue, UTC date as sent, execution id: the identity."""
+    offset: int
+    event_time: int
+    """Never after the record's own time."""
+    digest: str
+    """Of the message as sent; a repeat must have the same."""
+    execution_type: ExecutionType
+    venue: str
+    execution_id: str
+    reference_id: str | None
+    intent_id: str | None
+    strategy: str | None
+    symbol: str
+    side: Side
+    quantity: Decimal
+    """last_quantity of a trade, order_quantity of a replacement, else 0. Units."""
+    price: Decimal
+    raw: str | None = None
+    """The record of a bust or correction, in case it never finds its execution."""
+
+
+class Execution(NamedTuple):
+    """What an execution came to after its busts and corrections. Ordered by time."""
+
+    event_time: int
+    execution_id: str
+    key: str
+    offset: int
+    intent_id: str | None
+    strategy: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+
+    @property
+    def signed(self) -> Decimal:
+        """Units, positive for a buy."""
+        return self.quantity if self.side is Side.BUY else -self.quantity
+
+
+class OrderReports(NamedTuple):
+    """What the venue said of one order."""
+
+    filled: Decimal
+    terminal: bool
+    replaced: Decimal | None
+    """Latest REPLACED total, units."""
+
+
+def identity(fill: Fill) -> str:
+    """Return what makes two reports the same report: venue, UTC date as sent, execution id."""
+    return f"{fill.venue or ''}\0{day_of(fill.event_time)}\0{fill.execution_id}"
+
+
+def _report(fill: Fill, offset: int, event_time: int, raw: bytes | None) -> Report:
+    replaced = fill.execution_type is ExecutionType.REPLACED
+    return Report(
+        key=identity(fill),
+        offset=offset,
+        event_time=event_time,
+        digest=sha256(canonical_bytes(fill)),
+        execution_type=fill.execution_type,
+        venue=fill.venue or "",
+        execution_id=fill.execution_id,
+        reference_id=fill.execution_reference_id if fill.execution_type in (BUSTED, CORRECTED) else None,
+        intent_id=fill.intent_id,
+        strategy=fill.strategy,
+        symbol=fill.symbol,
+        side=fill.side,
+        quantity=(fill.order_quantity if replaced else fill.last_quantity) or ZERO,
+        price=fill.last_price or ZERO,
+        raw=raw.decode() if raw is not None and fill.execution_type in (BUSTED, CORRECTED) else None,
+    )
+
+
+class Book:
+    """One account's executions and positions. Rows: "" the clock, "b" + symbol the base, "x" + identity a report."""
+
+    def __init__(self) -> None:
+        self.dirty: set[str] = set()
+        self.clock = 0
+        """Event time of the account's newest folded fill, ns; 0 before the first."""
+        self.positions: defaultdict[str, defaultdict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+        """Signed units by symbol and strategy; never zero."""
+        self.by_intent: defaultdict[str, dict[str, Execution]] = defaultdict(dict)
+        self.by_symbol: defaultdict[str, dict[str, Execution]] = defaultdict(dict)
+        self.timeline: list[Execution] = []
+        """Executions kept singly, oldest first."""
+        self._base: dict[str, dict[str, Decimal]] = {}
+        self._reports: dict[str, Report] = {}
+        self._executions: dict[str, Execution] = {}
+        self._summed: dict[str, Report] = {}  # remembered for as long again, so that a late bust is recognized
+        self._by_name: defaultdict[tuple[str, str], dict[str, Report]] = defaultdict(dict)
+        self._referrers: defaultdict[tuple[str, str], dict[str, Report]] = defaultdict(dict)
+        self._reports_of: defaultdict[str, dict[str, Report]] = defaultdict(dict)
+        self._aging: list[tuple[int, str]] = []
+
+    # --- reading
+
+    def position(self, symbol: str) -> Decimal:
+        """Return the signed position in `symbol`, units."""
+        strategies = self.positions.get(symbol)
+        return sum(strategies.values(), ZERO) if strategies else ZERO
+
+    def order(self, intent_id: str, *, symbol: str, side: Side, after: int) -> OrderReports:
+        """Return what was reported of an order above offset `after`, where symbol and side are the order's own."""
+        filled = sum(
+            (
+                execution.quantity
+                for execution in self.by_intent.get(intent_id, {}).values()
+                if execution.offset > after and execution.symbol == symbol and execution.side is side
+            ),
+            ZERO,
+        )
+        terminal, replaced = False, None
+        for report in self._reports_of.get(intent_id, {}).values():
+            if report.offset <= after or report.symbol != symbol or report.side is not side:
+                continue
+            if report.execution_type in TERMINAL:
+                terminal = True
+            elif report.execution_type is ExecutionType.REPLACED:
+                rank = (report.event_time, report.execution_id)
+                if replaced is None or rank > replaced[0]:
+                    replaced = (rank, report.quantity)
+        return OrderReports(filled, terminal, replaced[1] if replaced else None)
+
+    def first_report_time(self, intent_id: str) -> int | None:
+        """Return the event time of the first report of an order, NEW and fills included; None where there is none."""
+        return min((report.event_time for report in self._reports_of.get(intent_id, {}).values()), default=None)
+
+    def last_execution(self, symbol: str) -> Execution | None:
+        """Return the latest execution in `symbol` that is kept singly."""
+        return max(self.by_symbol.get(symbol, {}).values(), default=None)
+
+    def executions_after(self, time: int) -> Iterator[Execution]:
+        """Yield executions with event_time above `time`, newest first."""
+        for execution in reversed(self.timeline):
+            if execution.event_time <= time:
+                return
+            yield execution
+
+    # --- folding
+
+    def fold(self, fill: Fill, *, offset: int, event_time: int, raw: bytes | None) -> tuple[Refusal, ...]:
+        """Take one report in. Total.
+
+        Args:
+            fill: The message as sent.
+            offset: Its record's offset in `fills`.
+            event_time: Its event_time, at most the record's own time, ns.
+            raw: The record's bytes.
+
+        Returns:
+            The dead letters owed: this record, or older ones whose execution never came.
+        """
+        key = identity(fill)
+        known = self._reports.get(key)
+        if known is not None:
+            if known.digest == sha256(canonical_bytes(fill)):
+                return ()
+            return (Refusal(offset, f"execution {fill.execution_id} was already reported with other content"),)
+        if event_time < self.clock - KEPT:
+            return (Refusal(offset, f"execution {fill.execution_id} is over 7 days older than the account's newest"),)
+        report = _report(fill, offset, event_time, raw)
+        if self._amends_the_base(report):
+            why = f"{fill.execution_type} of {fill.execution_reference_id}, an execution over 7 days old"
+            return (Refusal(offset, why),)
+
+        self._add(report)
+        self.dirty.add("x" + key)
+        self._settle_around(report)
+        if event_time > self.clock:
+            self.clock = event_time
+            self.dirty.add("")
+            return self._age()
+        return ()
+
+    def _add(self, report: Report) -> None:
+        self._reports[report.key] = report
+        insort(self._aging, (report.event_time, report.key))
+        if report.execution_type in (TRADE, CORRECTED):
+            self._by_name[report.venue, report.execution_id][report.key] = report
+        if report.reference_id is not None:
+            self._referrers[report.venue, report.reference_id][report.key] = report
+        if report.intent_id is not None:
+            self._reports_of[report.intent_id][report.key] = report
+
+    def _remove(self, report: Report) -> None:
+        del self._reports[report.key]
+        self.dirty.add("x" + report.key)
+        _discard(self._by_name, (report.venue, report.execution_id), report.key)
+        if report.reference_id is not None:
+            _discard(self._referrers, (report.venue, report.reference_id), report.key)
+        if report.intent_id is not None:
+            _discard(self._reports_of, report.intent_id, report.key)
+
+    def _target(self, report: Report) -> Report | None:
+        """Return the same venue's latest execution of the referenced id that is not after the report."""
+        candidates = (
+            candidate
+            for candidate in self._by_name.get((report.venue, report.reference_id or ""), {}).values()
+            if candidate.event_time <= report.event_time and candidate.key != report.key
+        )
+        return max(candidates, key=lambda candidate: (candidate.event_time, candidate.key), default=None)
+
+    def _root(self, report: Report) -> Report | None:
+        """Follow references to the first execution; None where the chain breaks, or turns in a circle."""
+        seen = {report.key}
+        current: Report | None = report
+        while current is not None and current.reference_id is not None:
+            current = self._target(current)
+            if current is not None:
+                if current.key in seen:
+                    return None
+                seen.add(current.key)
+        return current
+
+    def _amends_the_base(self, report: Report) -> bool:
+        root = self._root(report) if report.reference_id is not None else None
+        return root is not None and root.key in self._summed
+
+    def _settle_around(self, report: Report) -> None:
+        """Recompute every execution that `report` may touch: those linked to it by references, both ways."""
+        if report.reference_id is None and report.execution_type is not TRADE:
+            return  # no effect on positions
+        linked = self._linked(report)
+        winners: dict[str, Report] = {}
+        for amendment in linked:
+            root = self._root(amendment) if amendment.reference_id is not None else None
+            if root is not None and (root.key not in winners or _rank(amendment) > _rank(winners[root.key])):
+                winners[root.key] = amendment
+        for root in linked:
+            if root.reference_id is None and root.key not in self._summed:
+                self._settle(root, winners.get(root.key))
+
+    def _linked(self, report: Report) -> list[Report]:
+        """Return the reports that references connect with `report`, itself included."""
+        names = [(report.venue, report.execution_id), (report.venue, report.reference_id or "")]
+        seen = set(names)
+        found: dict[str, Report] = {}
+        while names:
+            name = names.pop()
+            for linked in (*self._by_name.get(name, {}).values(), *self._referrers.get(name, {}).values()):
+                found[linked.key] = linked
+                for other in ((linked.venue, linked.execution_id), (linked.venue, linked.reference_id or "")):
+                    if other not in seen:
+                        seen.add(other)
+                        names.append(other)
+        return list(found.values())
+
+    def _settle(self, root: Report, winner: Report | None) -> None:
+        before = self._executions.get(root.key)
+        after = _effective(root, winner)
+        if before == after:
+            return
+        if before is not None:
+            self._forget(before)
+        if after is not None:
+            self._executions[after.key] = after
+            insort(self.timeline, after)
+            self.by_symbol[after.symbol][after.key] = after
+            if after.intent_id is not None:
+                self.by_intent[after.intent_id][after.key] = after
+            self._move(after.symbol, after.strategy, after.signed)
+
+    def _forget(self, execution: Execution) -> None:
+        del self._executions[execution.key]
+        self.timeline.remove(execution)
+        _discard(self.by_symbol, execution.symbol, execution.key)
+        if execution.intent_id is not None:
+            _discard(self.by_intent, execution.intent_id, execution.key)
+        self._move(execution.symbol, execution.strategy, -execution.signed)
+
+    def _move(self, symbol: str, strategy: str, quantity: Decimal) -> None:
+        strategies = self.positions[symbol]
+        strategies[strategy] += quantity
+        if not strategies[strategy]:
+            del strategies[strategy]
+            if not strategies:
+                del self.positions[symbol]
+
+    def _age(self) -> tuple[Refusal, ...]:
+        """Sum what is over seven days old into the base, and forget what is twice as old."""
+        owed: list[Refusal] = []
+        due: list[Report] = []
+        while self._aging and self._aging[0][0] < self.clock - KEPT:
+            due.append(self._reports[self._aging.pop(0)[1]])
+        # Amendments first find their roots, then the roots are summed: both may be due at once.
+        unresolved = [report for report in due if report.reference_id is not None and self._root(report) is None]
+        for report in due:
+            if report.execution_type is TRADE:
+                self._sum(report)
+        for report in due:
+            if report.execution_type is not TRADE:
+                self._remove(report)
+        for report in unresolved:
+            raw = report.raw.encode() if report.raw is not None else None
+            why = f"{report.execution_type} of {report.reference_id}, an execution that did not come within 7 days"
+            owed.append(Refusal(report.offset, why, raw))
+        while self._summed:
+            oldest = next(iter(self._summed.values()))
+            if oldest.event_time >= self.clock - 2 * KEPT:
+                break
+            del self._summed[oldest.key]
+            self._remove(oldest)
+        return tuple(owed)
+
+    def _sum(self, report: Report) -> None:
+        self._summed[report.key] = report
+        self.dirty.add("x" + report.key)
+        execution = self._executions.get(report.key)
+        if execution is None:
+            return
+        self._forget(execution)
+        self._move(execution.symbol, execution.strategy, execution.signed)
+        strategies = self._base.setdefault(execution.symbol, {})
+        total = strategies.get(execution.strategy, ZERO) + execution.signed
+        if total:
+            strategies[execution.strategy] = total
+        else:
+            strategies.pop(execution.strategy, None)
+            if not strategies:
+                del self._base[execution.symbol]
+        self.dirty.add("b" + execution.symbol)
+
+    # --- rows
+
+    def row(self, key: str) -> JsonValue:
+        """Return a row as models.rows.Rows describes it."""
+        if key == "":
+            return {"clock": self.clock}
+        if key[0] == "b":
+            base = self._base.get(key[1:])
+            return {strategy: plain(quantity) for strategy, quantity in base.items()} if base else None
+        report = self._reports.get(key[1:])
+        if report is None:
+            return None
+        row: dict[str, JsonValue] = {name: getattr(report, name) for name in Report.__slots__ if name != "key"}
+        row |= {
+            "quantity": plain(report.quantity),
+            "price": plain(report.price),
+            "summed": report.key in self._summed,
+        }
+        return row
+
+    @classmethod
+    def from_rows(cls, rows: Mapping[str, Any]) -> Self:
+        """Return the book that had these rows."""
+        book = cls()
+        reports: list[Report] = []
+        for key, row in rows.items():
+            if key == "":
+                book.clock = row["clock"]
+            elif key[0] == "b":
+                book._base[key[1:]] = {strategy: Decimal(quantity) for strategy, quantity in row.items()}
+                for strategy, quantity in book._base[key[1:]].items():
+                    book._move(key[1:], strategy, quantity)
+            else:
+                summed = row["summed"]
+                fields = {name: value for name, value in row.items() if name != "summed"} | {
+                    "execution_type": ExecutionType(row["execution_type"]),
+                    "side": Side(row["side"]),
+                    "quantity": Decimal(row["quantity"]),
+                    "price": Decimal(row["price"]),
+                }
+                report = Report(key=key[1:], **fields)
+                reports.append(report)
+                if summed:
+                    book._summed[report.key] = report
+        book._summed = dict(sorted(book._summed.items(), key=lambda item: (item[1].event_time, item[0])))
+        for report in reports:
+            book._add(report)
+        book._aging = [entry for entry in book._aging if entry[1] not in book._summed]
+        for report in reports:
+            if report.reference_id is None or report.execution_type is TRADE:
+                book._settle_around(report)
+        return book
+
+
+def _rank(report: Report) -> tuple[int, str]:
+    return report.event_time, report.execution_id
+
+
+def _effective(root: Report, winner: Report | None) -> Execution | None:
+    """Return what an execution comes to under the amendment that wins; None where that is a bust."""
+    if winner is not None and winner.execution_type is BUSTED:
+        return None
+    content = winner or root
+    return Execution(
+        event_time=root.event_time,
+        execution_id=root.execution_id,
+        key=root.key,
+        offset=root.offset,
+        intent_id=content.intent_id or root.intent_id,
+        strategy=content.strategy or root.strategy or UNATTRIBUTED,
+        symbol=content.symbol,
+        side=content.side,
+        quantity=content.quantity,
+        price=content.price,
+    )
+
+
+def _discard(index: dict[Any, dict[str, Any]], name: object, key: str) -> None:
+    entries = index.get(name)
+    if entries is not None and entries.pop(key, None) is not None and not entries:
+        del index[name]

@@ -1,0 +1,271 @@
+"""The decision: an order intent and a state in, one answer out. Pure: no clock, no randomness, no I/O."""
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from models.book import ZERO
+from models.canonical import SECOND_NS, canonical_bytes, sha256
+from models.checks import Check, run_checks
+from models.correlation import Returns
+from models.decisions import (
+    RULES,
+    AsOf,
+    CheckResult,
+    DecisionStatus,
+    Inputs,
+    Outcome,
+    Reservation,
+    RiskDecision,
+)
+from models.ledger import Chain, Decided
+from models.messages import FUTURE_TOLERANCE, OrderIntent
+from models.portfolio import Account, Portfolio
+from models.reasons import Flag, RejectReason
+from models.reference import Reference
+from models.request import Request, Size
+
+EVENT_TIME_LAG_MAX = 3600 * SECOND_NS
+"""How far an intent's event_time may lie behind its account's clock."""
+
+
+ECHOED = ("intent_id", "account", "strategy", "symbol", "side", "order_type", "limit_price", "event_time")
+"""What a decision repeats of its intent."""
+
+
+class Recorded(NamedTuple):
+    """Where an intent stands in `order-intents`."""
+
+    offset: int
+    time: int
+    """The record's own time, ns."""
+
+
+class Verdict(NamedTuple):
+    """What the checks came to."""
+
+    size: Size | None
+    """Approved, or on rejection requested."""
+    approved: bool
+    resized: bool
+    checks: list[Check]
+    opening_max: Decimal
+    binding: RejectReason | None
+
+
+def decide_malformed(raw_digest: str, recorded: Recorded, *, chain: Chain, as_of: AsOf) -> RiskDecision:
+    """Answer bytes that are no intent: rejected, in the chain of the partition.
+
+    What was wrong with them is not part of the decision: its wording may change, the decision may not.
+    """
+    answer: dict[str, Any] = {
+        **dict.fromkeys(ECHOED),
+        **_unchecked((RejectReason.MALFORMED,)),
+        "intent_digest": raw_digest,
+        "clock": 0,
+        "limits_version": None,
+    }
+    return _sealed(answer, chain, recorded, as_of)
+
+
+def decide(
+    intent: OrderIntent,
+    recorded: Recorded,
+    *,
+    account: Account,
+    reference: Reference,
+    returns: Returns,
+    as_of: AsOf,
+) -> RiskDecision:
+    """Answer an order intent.
+
+    Args:
+        intent: What is asked for.
+        recorded: The record it came in.
+        account: The account's tables, folded to `as_of` and to the ledger's end.
+        reference: Limits, instruments and switches at `as_of`.
+        returns: Daily returns at `as_of`.
+        as_of: The offsets folded.
+
+    Returns:
+        The account's next decision, sealed with its digest.
+    """
+    digest = sha256(canonical_bytes(intent))
+    known = account.ledger.first_answer(intent.intent_id)
+    clock = account.clock
+    integrity = _integrity(intent, recorded, digest, known, clock)
+    if RejectReason.EVENT_TIME_INVALID not in integrity:
+        clock = max(clock, intent.event_time)
+
+    portfolio = Portfolio(account, name=intent.account, clock=clock, reference=reference, returns=returns)
+    limits = portfolio.limits
+    answer: dict[str, Any] = {
+        **{name: getattr(intent, name) for name in ECHOED},
+        "intent_digest": digest,
+        "clock": clock,
+        "limits_version": None if limits is None else limits.limits_version,
+    }
+    if integrity:
+        answer |= _unchecked(integrity)
+    else:
+        request = Request(intent, portfolio)
+        answer |= _answer(request, judge(request))
+    if known is not None and integrity:
+        answer |= {
+            "original_seq": known.seq,
+            "original_status": known.status,
+            "original_quantity": known.quantity,
+        }
+    return _sealed(answer, account.ledger.decisions, recorded, as_of)
+
+
+def _integrity(
+    intent: OrderIntent, recorded: Recorded, digest: str, known: Decided | None, previous_clock: int
+) -> tuple[RejectReason, ...]:
+    """Return the reasons 2 to 5 that apply: all are evaluated, since one may join another."""
+    reasons: list[RejectReason] = []
+    if known is not None:
+        same = known.intent_digest == digest
+        reasons.append(RejectReason.DUPLICATE_INTENT if same else RejectReason.INTENT_ID_CONFLICT)
+    from_future = intent.event_time > recorded.time + FUTURE_TOLERANCE
+    if from_future:
+        reasons.append(RejectReason.EVENT_TIME_INVALID)
+    clock = previous_clock if from_future else max(previous_clock, intent.event_time)
+    if intent.expires_at <= clock or clock - intent.event_time > EVENT_TIME_LAG_MAX:
+        reasons.append(RejectReason.INTENT_EXPIRED)
+    return tuple(reasons)
+
+
+def judge(request: Request) -> Verdict:
+    """Run the checks at the requested size and, where the intent allows it, at the largest size that passes."""
+    size = request.requested
+    checks = run_checks(request, size)
+    opening_max, binding = _bound(checks)
+    if _passes(checks, size):
+        return Verdict(size, approved=True, resized=False, checks=checks, opening_max=opening_max, binding=binding)
+
+    resizable = request.intent.allow_resize or request.intent.quantity is None
+    if size is not None and resizable:
+        smaller = request.with_opening(min(size.opening, opening_max), reducing=size.reducing)
+        if 0 < smaller.quantity < size.quantity:
+            again = run_checks(request, smaller)
+            if _passes(again, smaller):
+                return Verdict(
+                    smaller,
+                    approved=True,
+                    resized=True,
+                    checks=again,
+                    opening_max=opening_max,
+                    binding=binding,
+                )
+    return Verdict(size, approved=False, resized=False, checks=checks, opening_max=opening_max, binding=binding)
+
+
+def _passes(checks: list[Check], size: Size | None) -> bool:
+    """A strict reduction passes whatever fails, but for a kill switch that stops everything."""
+    if size is None or size.quantity <= 0:
+        return False
+    failed = [check.reason for check in checks if check.failed]
+    return not failed or (size.reduces_only and RejectReason.KILL_SWITCH_ALL not in failed)
+
+
+def _bound(checks: list[Check]) -> tuple[Decimal, RejectReason | None]:
+    """Return the largest opening that every check lets pass, and the first check that sets it."""
+    opening_max: Decimal | None = None
+    binding: RejectReason | None = None
+    for check in checks:
+        if check.opening_max is not None and (opening_max is None or check.opening_max < opening_max):
+            opening_max, binding = check.opening_max, check.reason
+    return opening_max or ZERO, binding
+
+
+def _unchecked(reasons: tuple[RejectReason, ...]) -> dict[str, Any]:
+    """Return the answer to an intent that fails integrity: nothing else was looked at."""
+    return {
+        "status": DecisionStatus.REJECTED,
+        "quantity": ZERO,
+        "reducing_quantity": None,
+        "opening_quantity": None,
+        "max_quantity": ZERO,
+        "binding_constraint": reasons[0],
+        "reasons": reasons,
+        "warnings": (),
+        "checks": tuple(_result(Check.condition(reason, failed=True), Outcome.FAIL) for reason in reasons),
+        "inputs": Inputs.model_construct(price=None, atr=None, equity=None, others=None),
+        "reservation": None,
+    }
+
+
+def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
+    size, approved, intent = verdict.size, verdict.approved, request.intent
+    reduces_only = size is not None and size.reduces_only
+    outcomes = [(check, _outcome(check, reduces_only=reduces_only)) for check in verdict.checks]
+    stopped = any(check.failed and check.reason is RejectReason.KILL_SWITCH_ALL for check in verdict.checks)
+    flags = request.flags()
+    if verdict.resized:
+        flags.append(Flag.RESIZED)
+    quote = request.candidate.quote
+    reservation = None
+    if approved and size is not None:
+        reservation = Reservation.model_construct(
+            quantity=size.quantity, price=None if quote is None else quote.price, expires_at=intent.expires_at
+        )
+    return {
+        "status": DecisionStatus.APPROVED if approved else DecisionStatus.REJECTED,
+        "quantity": size.quantity if approved and size is not None else ZERO,
+        "reducing_quantity": None if size is None else size.reducing,
+        "opening_quantity": None if size is None else size.opening,
+        "max_quantity": ZERO if stopped else request.holding.reducible(intent.side) + verdict.opening_max,
+        "binding_constraint": RejectReason.KILL_SWITCH_ALL if stopped else verdict.binding,
+        "reasons": tuple(check.reason for check, outcome in outcomes if outcome is Outcome.FAIL),
+        "warnings": (
+            *(str(check.reason) for check, outcome in outcomes if outcome is Outcome.WARN),
+            *(str(flag) for flag in Flag if flag in flags),
+        ),
+        "checks": tuple(
+            _result(check, outcome)
+            for check, outcome in outcomes
+            if outcome not in (Outcome.PASS, Outcome.SKIPPED) or check.reason is verdict.binding
+        ),
+        "inputs": request.inputs,
+        "reservation": reservation,
+    }
+
+
+def _outcome(check: Check, *, reduces_only: bool) -> Outcome:
+    if check.skipped:
+        return Outcome.SKIPPED
+    if check.failed:
+        exempt = reduces_only and check.reason is not RejectReason.KILL_SWITCH_ALL
+        return Outcome.EXEMPT if exempt else Outcome.FAIL
+    return Outcome.WARN if check.warned else Outcome.PASS
+
+
+def _result(check: Check, outcome: Outcome) -> CheckResult:
+    value, limit = check.value, check.limit
+    return CheckResult.model_construct(
+        name=check.reason,
+        outcome=outcome,
+        value=value,
+        limit=limit,
+        headroom=None if value is None or limit is None else limit - value,
+        max_quantity=check.opening_max,
+        detail=check.detail,
+    )
+
+
+def _sealed(answer: dict[str, Any], chain: Chain, recorded: Recorded, as_of: AsOf) -> RiskDecision:
+    """Return the next decision of a chain, its digest taken over everything else in it."""
+    fields: dict[str, Any] = {
+        "version": 1,
+        "original_seq": None,
+        "original_status": None,
+        "original_quantity": None,
+        "throttle": None,
+        **answer,
+        "intent_offset": recorded.offset,
+        "seq": chain.seq + 1,
+        "as_of": as_of,
+        "rules": RULES,
+        "previous_digest": chain.digest,
+    }
+    return RiskDecision.model_construct(**fields, digest=sha256(canonical_bytes(fields)))

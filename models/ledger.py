@@ -1,0 +1,235 @@
+"""What was decided: one account's folds of `risk-decisions` and of `trading-halts`, each in its own columns."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from heapq import heappop, heappush
+from typing import Any, Self
+
+from pydantic import JsonValue
+
+from models.book import KEPT
+from models.canonical import GENESIS_DIGEST, SECOND_NS, plain
+from models.decisions import AccountStatus, DecisionStatus, HaltCause, RiskDecision, TradingHalt
+from models.messages import OrderType, Side
+from models.reasons import RejectReason
+
+EXPIRY_GRACE = 60 * SECOND_NS
+"""How long after expires_at an order's remaining stays reserved."""
+ID_KEPT = 3600 * SECOND_NS
+"""How long after event_time an id stays taken, at the least."""
+
+WITHOUT_ID = frozenset({RejectReason.MALFORMED, RejectReason.EVENT_TIME_INVALID, RejectReason.INTENT_EXPIRED})
+REPEATS = frozenset({RejectReason.INTENT_ID_CONFLICT, RejectReason.DUPLICATE_INTENT})
+
+
+@dataclass(slots=True)
+class Chain:
+    """A sequence of messages, each of which carries the digest of the one before."""
+
+    seq: int = 0
+    digest: str = GENESIS_DIGEST
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One intent id and its first answer."""
+
+    intent_id: str
+    intent_digest: str
+    seq: int
+    status: DecisionStatus
+    quantity: Decimal
+    taken_until: int
+    """The id is taken while the ledger's clock is below; ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What one approval reserves."""
+
+    intent_id: str
+    seq: int
+    symbol: str
+    side: Side
+    quantity: Decimal
+    opening_quantity: Decimal
+    order_type: OrderType
+    price: Decimal | None
+    expires_at: int
+    fills_offset: int
+    """`fills` as folded at the decision: only executions above it fill this order."""
+
+
+class Ledger:
+    """One account's decisions and halts. Rows: "" decisions, "h" halts, "i" + id an answer, "a" + id an approval.
+
+    An approval outlives its id by seven days, as long as executions are kept singly: a fill of an order long done
+    must not look like the fill of an order that never was.
+    """
+
+    def __init__(self) -> None:
+        self.dirty: set[str] = set()
+        self.decisions = Chain()
+        self.clock = 0
+        """The largest `clock` in the account's decisions, ns."""
+        self.decided: dict[str, Decided] = {}
+        self.approvals: dict[str, Approval] = {}
+        self.open: defaultdict[str, dict[str, Approval]] = defaultdict(dict)
+        """By symbol: approvals that the ledger's clock has not expired."""
+        self.halts = Chain()
+        self.status = AccountStatus.NORMAL
+        self.causes: tuple[HaltCause, ...] = ()
+        self.halt_as_of = -1
+        """`equity-ticks` as folded at the last halt."""
+        self._due: list[tuple[int, str, str]] = []
+
+    def first_answer(self, intent_id: str) -> Decided | None:
+        """Return the first decision on `intent_id` while the id is taken."""
+        return self.decided.get(intent_id)
+
+    def fold_decision(self, decision: RiskDecision) -> None:
+        """Take one of the account's decisions in."""
+        self.dirty.add("")
+        self.decisions = Chain(decision.seq, decision.digest)
+        self.clock = max(self.clock, decision.clock)
+        reasons = frozenset(decision.reasons)
+        if not reasons & WITHOUT_ID and not reasons & REPEATS:
+            self._remember(decision)
+        self._drop_due()
+
+    def _remember(self, decision: RiskDecision) -> None:
+        intent_id, event_time, reservation = decision.intent_id, decision.event_time, decision.reservation
+        assert intent_id is not None  # only MALFORMED has none
+        assert event_time is not None
+        taken_until = event_time + ID_KEPT
+        if reservation is not None:
+            taken_until = max(taken_until, reservation.expires_at + EXPIRY_GRACE)
+        self._take(
+            Decided(
+                intent_id=intent_id,
+                intent_digest=decision.intent_digest,
+                seq=decision.seq,
+                status=decision.status,
+                quantity=decision.quantity,
+                taken_until=taken_until,
+            )
+        )
+        self.dirty.add("i" + intent_id)
+        if reservation is None:
+            return
+        assert decision.symbol is not None
+        assert decision.side is not None
+        assert decision.order_type is not None
+        assert decision.opening_quantity is not None
+        self._reserve(
+            Approval(
+                intent_id=intent_id,
+                seq=decision.seq,
+                symbol=decision.symbol,
+                side=decision.side,
+                quantity=reservation.quantity,
+                opening_quantity=decision.opening_quantity,
+                order_type=decision.order_type,
+                price=reservation.price,
+                expires_at=reservation.expires_at,
+                fills_offset=decision.as_of.fills,
+            )
+        )
+        self.dirty.add("a" + intent_id)
+
+    def _take(self, decided: Decided) -> None:
+        self.decided[decided.intent_id] = decided
+        heappush(self._due, (decided.taken_until, "i", decided.intent_id))
+
+    def _reserve(self, approval: Approval) -> None:
+        self.approvals[approval.intent_id] = approval
+        self.open[approval.symbol][approval.intent_id] = approval
+        expired = approval.expires_at + EXPIRY_GRACE
+        heappush(self._due, (expired, "o", approval.intent_id))
+        heappush(self._due, (expired + KEPT, "a", approval.intent_id))
+
+    def _drop_due(self) -> None:
+        while self._due and self._due[0][0] <= self.clock:
+            due, kind, intent_id = heappop(self._due)
+            if kind == "i":
+                decided = self.decided.get(intent_id)
+                if decided is not None and decided.taken_until == due:
+                    del self.decided[intent_id]
+                    self.dirty.add("i" + intent_id)
+                continue
+            approval = self.approvals.get(intent_id)
+            if approval is None or due not in (
+                approval.expires_at + EXPIRY_GRACE,
+                approval.expires_at + EXPIRY_GRACE + KEPT,
+            ):
+                continue  # of an earlier approval under the same id
+            if kind == "o":
+                self.open[approval.symbol].pop(intent_id, None)
+                if not self.open[approval.symbol]:
+                    del self.open[approval.symbol]
+            else:
+                del self.approvals[intent_id]
+                self.dirty.add("a" + intent_id)
+
+    def fold_halt(self, halt: TradingHalt) -> None:
+        """Take one of the account's halts in."""
+        self.dirty.add("h")
+        self.halts = Chain(halt.seq, halt.digest)
+        self.status, self.causes = halt.status, halt.causes
+        self.halt_as_of = halt.as_of.equity_ticks
+
+    # --- rows
+
+    def row(self, key: str) -> JsonValue:
+        """Return a row as models.rows.Rows describes it."""
+        if key == "":
+            return {"seq": self.decisions.seq, "digest": self.decisions.digest, "clock": self.clock}
+        if key == "h":
+            return {
+                "seq": self.halts.seq,
+                "digest": self.halts.digest,
+                "status": self.status,
+                "causes": list(self.causes),
+                "as_of": self.halt_as_of,
+            }
+        if key[0] == "i":
+            decided = self.decided.get(key[1:])
+            return _fields(decided) if decided else None
+        approval = self.approvals.get(key[1:])
+        return _fields(approval) if approval else None
+
+    @classmethod
+    def from_rows(cls, rows: Mapping[str, Any]) -> Self:
+        """Return the ledger that had these rows."""
+        ledger = cls()
+        for key, row in rows.items():
+            if key == "":
+                ledger.decisions = Chain(row["seq"], row["digest"])
+                ledger.clock = row["clock"]
+            elif key == "h":
+                ledger.halts = Chain(row["seq"], row["digest"])
+                ledger.status = AccountStatus(row["status"])
+                ledger.causes = tuple(HaltCause(cause) for cause in row["causes"])
+                ledger.halt_as_of = row["as_of"]
+            elif key[0] == "i":
+                ledger._take(
+                    Decided(**row | {"status": DecisionStatus(row["status"]), "quantity": Decimal(row["quantity"])})
+                )
+            else:
+                changes = {
+                    "side": Side(row["side"]),
+                    "order_type": OrderType(row["order_type"]),
+                    "quantity": Decimal(row["quantity"]),
+                    "opening_quantity": Decimal(row["opening_quantity"]),
+                    "price": None if row["price"] is None else Decimal(row["price"]),
+                }
+                ledger._reserve(Approval(**row | changes))
+        ledger._drop_due()
+        return ledger
+
+
+def _fields(item: Decided | Approval) -> dict[str, JsonValue]:
+    values = {name: getattr(item, name) for name in item.__slots__}
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values.items()}

@@ -1,0 +1,327 @@
+"""What an account holds and has open, and what that is worth: the joins that checks and reports share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import NamedTuple
+
+from models.book import KEPT, ZERO, Book, Execution
+from models.canonical import DAY_NS, day_of
+from models.correlation import Returns
+from models.decisions import Source
+from models.drawdown import Drawdown
+from models.ledger import EXPIRY_GRACE, Approval, Ledger
+from models.messages import Instrument, LimitProfile, OrderType, Side
+from models.reasons import RejectReason
+from models.reference import SECTOR_UNKNOWN, Reference
+
+FALLBACK_DAYS = 5
+FALLBACK_MARKUP = Decimal("1.10")
+"""A price that is not fresh is taken ten percent higher."""
+MARKET_MARKUP = Decimal("1.01")
+"""What a MARKET order may cost above its price."""
+
+
+@dataclass(slots=True)
+class Account:
+    """One account's three tables, each a fold of one topic (the ledger: of two, in columns of their own)."""
+
+    drawdown: Drawdown
+    book: Book
+    ledger: Ledger
+
+    @classmethod
+    def fresh(cls) -> "Account":
+        """Return an account of which nothing is known."""
+        return cls(Drawdown(), Book(), Ledger())
+
+    @property
+    def clock(self) -> int:
+        """The largest event_time of the account's folded fills, equity ticks and decided intents, ns."""
+        return max(self.drawdown.clock, self.book.clock, self.ledger.clock)
+
+
+class Quote(NamedTuple):
+    """A price the ladder allows."""
+
+    price: Decimal
+    source: Source
+    age: int
+    """Clock minus the price's time, ns; of a close, since the start of its session's UTC date."""
+
+
+class Holding(NamedTuple):
+    """A symbol's signed position and the remaining buys and sells, never netted. Units."""
+
+    symbol: str
+    position: Decimal
+    buying: Decimal
+    selling: Decimal
+
+    @property
+    def if_bought(self) -> Decimal:
+        """Position once every open buy is filled and no sell is."""
+        return self.position + self.buying
+
+    @property
+    def if_sold(self) -> Decimal:
+        """Position once every open sell is filled and no buy is."""
+        return self.position - self.selling
+
+    @property
+    def worst(self) -> Decimal:
+        """The larger side: W."""
+        return max(abs(self.if_bought), abs(self.if_sold))
+
+    def reducible(self, side: Side) -> Decimal:
+        """Return what an order of this side can close: R."""
+        return max(ZERO, -self.if_bought if side is Side.BUY else self.if_sold)
+
+
+class Valued(NamedTuple):
+    """A holding with its price: amounts in account currency."""
+
+    holding: Holding
+    quote: Quote
+    sector: str
+    value: Decimal
+    """Price times multiplier: money per unit."""
+
+    @property
+    def amount(self) -> Decimal:
+        """Worst-side exposure X."""
+        return self.holding.worst * self.value
+
+
+def remaining(approval: Approval, book: Book, clock: int) -> Decimal:
+    """Return what an approval still reserves, units."""
+    if clock >= approval.expires_at + EXPIRY_GRACE:
+        return ZERO
+    reports = book.order(approval.intent_id, symbol=approval.symbol, side=approval.side, after=approval.fills_offset)
+    if reports.terminal:
+        return ZERO
+    ordered = approval.quantity if reports.replaced is None else reports.replaced
+    return max(ZERO, ordered - reports.filled)
+
+
+class Portfolio:
+    """One account at one clock. Everything here is derived, nothing is kept."""
+
+    def __init__(self, account: Account, *, name: str, clock: int, reference: Reference, returns: Returns) -> None:
+        self.account = account
+        self.name = name
+        self.clock = clock
+        self.day = day_of(clock)
+        self.reference = reference
+        self.returns = returns
+
+    @cached_property
+    def limits(self) -> LimitProfile | None:
+        """The profile bound to the account."""
+        return self.reference.profile(self.name)
+
+    @cached_property
+    def equity(self) -> Decimal | None:
+        """Equity of the last confirmed mark, where it is positive."""
+        equity = self.account.drawdown.equity
+        return equity if equity is not None and equity > 0 else None
+
+    @cached_property
+    def open_orders(self) -> dict[str, tuple[Approval, Decimal]]:
+        """Approvals with something remaining, by intent id."""
+        orders: dict[str, tuple[Approval, Decimal]] = {}
+        for approvals in self.account.ledger.open.values():
+            for approval in approvals.values():
+                left = remaining(approval, self.account.book, self.clock)
+                if left:
+                    orders[approval.intent_id] = (approval, left)
+        return orders
+
+    @cached_property
+    def holdings(self) -> dict[str, Holding]:
+        """Symbols with a position or an open order."""
+        open_sides: dict[tuple[str, Side], Decimal] = {}
+        for approval, left in self.open_orders.values():
+            side = (approval.symbol, approval.side)
+            open_sides[side] = open_sides.get(side, ZERO) + left
+        symbols = set(self.account.book.positions).union(symbol for symbol, _ in open_sides)
+        return {
+            symbol: Holding(
+                symbol,
+                self.account.book.position(symbol),
+                open_sides.get((symbol, Side.BUY), ZERO),
+                open_sides.get((symbol, Side.SELL), ZERO),
+            )
+            for symbol in sorted(symbols)
+        }
+
+    def holding(self, symbol: str) -> Holding:
+        """Return the holding in `symbol`, which may be nothing."""
+        return self.holdings.get(symbol) or Holding(symbol, ZERO, ZERO, ZERO)
+
+    def instrument(self, symbol: str) -> Instrument | None:
+        """Return the instrument's record."""
+        return self.reference.instrument(symbol)
+
+    # --- prices
+
+    def mark(self, symbol: str) -> Quote | None:
+        """Return the symbol's mark where it is fresh."""
+        mark = self.account.drawdown.marks.get(symbol)
+        if mark is None or self.limits is None:
+            return None
+        age = self.clock - mark.price_time
+        return Quote(mark.price, Source.MARK, age) if age <= self.limits.mark_age_max else None
+
+    def close(self, symbol: str) -> Quote | None:
+        """Return the latest close of the last five days."""
+        close = self.returns.close(symbol)
+        if close is None or self.day - close[1] > FALLBACK_DAYS:
+            return None
+        return Quote(close[0], Source.LAST_CLOSE, self.clock - close[1] * DAY_NS)
+
+    def last_fill(self, symbol: str) -> Quote | None:
+        """Return the account's last fill price of the last five days."""
+        last = self.account.book.last_execution(symbol)
+        if last is None or self.day - day_of(last.event_time) > FALLBACK_DAYS:
+            return None
+        return Quote(last.price, Source.LAST_FILL, self.clock - last.event_time)
+
+    def fallback(self, symbol: str) -> Quote | None:
+        """Return the latest close, else the last fill price, ten percent higher."""
+        quote = self.close(symbol) or self.last_fill(symbol)
+        return quote and quote._replace(price=quote.price * FALLBACK_MARKUP)
+
+    def missing_price(self, symbol: str) -> RejectReason:
+        """Name what is wrong with a symbol that the ladder gives no price: never seen, or only too old."""
+        seen = (
+            symbol in self.account.drawdown.marks
+            or self.returns.close(symbol) is not None
+            or self.account.book.last_execution(symbol) is not None
+        )
+        return RejectReason.STALE_PRICE if seen else RejectReason.PRICE_UNAVAILABLE
+
+    # --- exposure of what is held, the candidate aside
+
+    def value_others(self, candidate: str | None) -> "Others":
+        """Price every holding but the candidate's."""
+        valued: list[Valued] = []
+        unknown: list[str] = []
+        missing: dict[RejectReason, list[str]] = {}
+        fallbacks: list[str] = []
+        for symbol, holding in self.holdings.items():
+            if symbol == candidate:
+                continue
+            instrument = self.instrument(symbol)
+            if instrument is None:
+                unknown.append(symbol)
+                continue
+            quote = self.mark(symbol)
+            if quote is None:
+                quote = self.fallback(symbol)
+                if quote is None:
+                    missing.setdefault(self.missing_price(symbol), []).append(symbol)
+                    continue
+                fallbacks.append(symbol)
+            valued.append(
+                Valued(holding, quote, instrument.sector or SECTOR_UNKNOWN, quote.price * instrument.multiplier)
+            )
+        return Others(tuple(valued), tuple(unknown), missing, tuple(fallbacks))
+
+    # --- buying power
+
+    def deductions(self, through: int, *, broker: bool) -> Iterator[Decimal]:
+        """Yield what orders and orphan fills take from a cash or buying power figure.
+
+        Args:
+            through: Fills up to this time are in the figure, ns.
+            broker: The figure is a broker's buying power, in which an order counts from its first report on.
+        """
+        ledger, book = self.account.ledger, self.account.book
+        filled: dict[str, list[Execution]] = {}
+        for execution in book.executions_after(through):
+            approval = ledger.approvals.get(execution.intent_id or "")
+            if approval is not None and fills(execution, approval):
+                filled.setdefault(approval.intent_id, []).append(execution)
+            else:
+                yield execution.quantity * execution.price * self.multiplier(execution.symbol)
+
+        orders = {approval.intent_id: (approval, left) for approval, left in self.open_orders.values()}
+        for intent_id in filled:
+            orders.setdefault(intent_id, (ledger.approvals[intent_id], ZERO))
+        for intent_id, (approval, left) in orders.items():
+            if approval.price is None or not approval.opening_quantity:
+                continue
+            if broker:
+                first = book.first_report_time(intent_id)
+                if first is not None and first <= through:
+                    continue
+            multiplier = self.multiplier(approval.symbol)
+            opening = approval.opening_quantity
+            reserved = min(opening, left)
+            markup = MARKET_MARKUP if approval.order_type is OrderType.MARKET else 1
+            yield reserved * approval.price * markup * multiplier
+            opening -= reserved
+            for execution in filled.get(intent_id, ()):
+                taken = min(opening, execution.quantity)
+                yield taken * execution.price * multiplier
+                opening -= taken
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """Return the instrument's multiplier; 1 where the symbol has no record."""
+        instrument = self.instrument(symbol)
+        return Decimal(1) if instrument is None else instrument.multiplier
+
+    # --- oddities worth a warning
+
+    def recent_executions(self, symbol: str) -> Iterator[Execution]:
+        """Yield executions of the last seven days: their approvals, if they had any, are still remembered."""
+        for execution in self.account.book.by_symbol.get(symbol, {}).values():
+            if execution.event_time >= self.clock - KEPT:
+                yield execution
+
+    def overfilled(self, symbol: str) -> bool:
+        """Tell whether a recent execution in `symbol`, or a replacement, went beyond its approval."""
+        book, ledger = self.account.book, self.account.ledger
+        orders = {execution.intent_id for execution in self.recent_executions(symbol)}
+        orders.update(ledger.open.get(symbol, ()))
+        for intent_id in orders:
+            approval = ledger.approvals.get(intent_id or "")
+            if approval is None or approval.symbol != symbol:
+                continue
+            reports = book.order(approval.intent_id, symbol=symbol, side=approval.side, after=approval.fills_offset)
+            if max(reports.filled, reports.replaced or ZERO) > approval.quantity:
+                return True
+        return False
+
+    def orphaned(self, symbol: str) -> bool:
+        """Tell whether a recent execution in `symbol` belongs to no approval."""
+        for execution in self.recent_executions(symbol):
+            approval = self.account.ledger.approvals.get(execution.intent_id or "")
+            if approval is None or not fills(execution, approval):
+                return True
+        return False
+
+
+class Others(NamedTuple):
+    """The account's holdings but the candidate, as far as they could be priced."""
+
+    valued: tuple[Valued, ...]
+    unknown: tuple[str, ...]
+    missing: dict[RejectReason, list[str]]
+    fallbacks: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every holding has an instrument and a price."""
+        return not self.unknown and not self.missing
+
+
+def fills(execution: Execution, approval: Approval) -> bool:
+    """Tell whether an execution counts as the approval's own: same symbol and side, above its fills offset."""
+    return (
+        execution.symbol == approval.symbol
+        and execution.side is approval.side
+        and execution.offset > approval.fills_offset
+    )

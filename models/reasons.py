@@ -1,0 +1,77 @@
+"""Why an intent is rejected, in order of precedence."""
+
+from enum import StrEnum
+from typing import Self
+
+
+class RejectReason(StrEnum):
+    """One reason and the check behind it. `number` is its rank: a smaller number is named first.
+
+    Numbers are never reused. Those missing here belong to checks that this version of the rules does not have.
+    """
+
+    number: int
+
+    def __new__(cls, value: str, number: int) -> Self:
+        """Make a member that is its own name and knows its rank."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.number = number
+        return member
+
+    # Integrity: nothing passes these, not even a strict reduction.
+    MALFORMED = "MALFORMED", 1
+    INTENT_ID_CONFLICT = "INTENT_ID_CONFLICT", 2
+    DUPLICATE_INTENT = "DUPLICATE_INTENT", 3
+    EVENT_TIME_INVALID = "EVENT_TIME_INVALID", 4
+    INTENT_EXPIRED = "INTENT_EXPIRED", 5
+    KILL_SWITCH_ALL = "KILL_SWITCH_ALL", 6
+    # Halted: only reductions pass.
+    KILL_SWITCH = "KILL_SWITCH", 7
+    OPERATOR_HALT = "OPERATOR_HALT", 8
+    DRAWDOWN_HALT = "DRAWDOWN_HALT", 9
+    DAILY_LOSS_HALT = "DAILY_LOSS_HALT", 10
+    # Inputs: a decision needs to know something, and does not.
+    UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT", 11
+    UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT", 12
+    CURRENCY_MISMATCH = "CURRENCY_MISMATCH", 13
+    NO_EQUITY = "NO_EQUITY", 14
+    EQUITY_NOT_POSITIVE = "EQUITY_NOT_POSITIVE", 15
+    EQUITY_UNCONFIRMED = "EQUITY_UNCONFIRMED", 16
+    STALE_EQUITY = "STALE_EQUITY", 17
+    PRICE_UNAVAILABLE = "PRICE_UNAVAILABLE", 18
+    STALE_PRICE = "STALE_PRICE", 19
+    ATR_UNAVAILABLE = "ATR_UNAVAILABLE", 20
+    STALE_INTENT = "STALE_INTENT", 21
+    # Permission.
+    RESTRICTED_SYMBOL = "RESTRICTED_SYMBOL", 23
+    REDUCE_ONLY = "REDUCE_ONLY", 25
+    STRATEGY_DISABLED = "STRATEGY_DISABLED", 26
+    # Size.
+    INVALID_LOT = "INVALID_LOT", 33
+    TOO_FEW_TRADES = "TOO_FEW_TRADES", 34
+    NO_EDGE = "NO_EDGE", 35
+    SIZE_ZERO = "SIZE_ZERO", 36
+    SIZE_EXCEEDS_RISK = "SIZE_EXCEEDS_RISK", 37
+    SIZE_EXCEEDS_CAP = "SIZE_EXCEEDS_CAP", 38
+    MAX_ORDER_QUANTITY = "MAX_ORDER_QUANTITY", 39
+    MAX_ORDER_NOTIONAL = "MAX_ORDER_NOTIONAL", 40
+    # Correlation, concentration, cash.
+    CORRELATED_EXPOSURE = "CORRELATED_EXPOSURE", 42
+    POSITION_CONCENTRATION = "POSITION_CONCENTRATION", 43
+    SECTOR_CONCENTRATION = "SECTOR_CONCENTRATION", 44
+    GROSS_LEVERAGE = "GROSS_LEVERAGE", 46
+    NET_LEVERAGE = "NET_LEVERAGE", 47
+    BUYING_POWER = "BUYING_POWER", 52
+
+
+class Flag(StrEnum):
+    """A warning that is no check: something the decision rests on, or noticed, that a person should see."""
+
+    PRICE_FALLBACK = "PRICE_FALLBACK"
+    PRICE_FROM_INTENT = "PRICE_FROM_INTENT"
+    RETURNS_INSUFFICIENT = "RETURNS_INSUFFICIENT"
+    RESIZED = "RESIZED"
+    OVERFILL = "OVERFILL"
+    ORPHAN_FILL = "ORPHAN_FILL"
+    STRATEGY_PROBATION = "STRATEGY_PROBATION"

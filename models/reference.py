@@ -1,0 +1,162 @@
+"""Limits, instruments and switches: the fold of `reference`."""
+
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
+
+import orjson
+from pydantic import JsonValue
+
+from models.canonical import canonical_bytes
+from models.messages import (
+    EVERY,
+    REFERENCE,
+    AccountRecord,
+    Instrument,
+    KillMode,
+    KillScope,
+    KillSwitch,
+    LimitProfile,
+    ReferenceRecord,
+    Restricted,
+    StrategyRecord,
+    StrategyState,
+)
+from models.refusal import Refusal
+
+SECTOR_UNKNOWN = "UNKNOWN"
+
+T = TypeVar("T", LimitProfile, AccountRecord, Instrument, Restricted, KillSwitch, StrategyRecord)
+
+
+def natural_key(record: ReferenceRecord) -> str:
+    """Return what a record is about: a newer record of the same key replaces it."""
+    match record:
+        case LimitProfile():
+            parts: tuple[str, ...] = (record.profile_id,)
+        case AccountRecord():
+            parts = (record.account,)
+        case Instrument():
+            parts = (record.symbol,)
+        case Restricted():
+            parts = (record.symbol, record.account or EVERY)
+        case KillSwitch():
+            parts = (record.scope, record.target or EVERY)
+        case StrategyRecord():
+            parts = (record.strategy, record.account)
+    return "\0".join((record.kind, *parts))
+
+
+class Reference:
+    """The newest record of each natural key; a row each.
+
+    Of two records with one key the one with the later event_time stands, so a re-sent old record releases nothing.
+    """
+
+    def __init__(self) -> None:
+        self.dirty: set[str] = set()
+        self.version = 0
+        """Raised by every record that changed something; for caches, not persisted."""
+        self._records: dict[str, ReferenceRecord] = {}
+
+    def fold(self, record: ReferenceRecord, *, offset: int, time: int) -> Refusal | None:
+        """Take one record in.
+
+        Args:
+            record: The message.
+            offset: Its offset in `reference`.
+            time: Its record's time, ns. An event_time from the future counts as this: a kill switch set by a
+                clock that runs ahead must work, and must not shut out the records after it.
+
+        Returns:
+            A dead letter for a limit profile whose version does not rise.
+        """
+        key = natural_key(record)
+        known = self._records.get(key)
+        if record.event_time > time:
+            record = record.model_copy(update={"event_time": time})
+        if known is not None:
+            if record.event_time <= known.event_time:
+                return None
+            if (
+                isinstance(record, LimitProfile)
+                and isinstance(known, LimitProfile)
+                and record.profile_version <= known.profile_version
+            ):
+                return Refusal(
+                    offset,
+                    f"profile_version of {record.profile_id} must be above {known.profile_version}, "
+                    f"was {record.profile_version}",
+                )
+        self._records[key] = record
+        self.dirty.add(key)
+        self.version += 1
+        return None
+
+    def account(self, account: str) -> AccountRecord | None:
+        """Return the account's record, or that of every account."""
+        return self._first(AccountRecord, ("account", account), ("account", EVERY))
+
+    def profile(self, account: str) -> LimitProfile | None:
+        """Return the limit profile bound to the account; None where no profile is."""
+        record = self.account(account)
+        return None if record is None else self._first(LimitProfile, ("limit_profile", record.profile_id))
+
+    def instrument(self, symbol: str) -> Instrument | None:
+        """Return the instrument's record, or that of every symbol."""
+        return self._first(Instrument, ("instrument", symbol), ("instrument", EVERY))
+
+    def strategy_state(self, strategy: str, account: str) -> StrategyState | None:
+        """Return the strategy's state in the account; its own record goes before those of every one."""
+        record: StrategyRecord | None = self._first(
+            StrategyRecord,
+            ("strategy", strategy, account),
+            ("strategy", strategy, EVERY),
+            ("strategy", EVERY, account),
+            ("strategy", EVERY, EVERY),
+        )
+        return None if record is None else record.state
+
+    def restricted(self, symbol: str, account: str) -> bool:
+        """Tell whether the symbol is on the list of all accounts or of this one."""
+        records: tuple[Restricted | None, ...] = (
+            self._first(Restricted, ("restricted", symbol, EVERY), ("restricted", EVERY, EVERY)),
+            self._first(Restricted, ("restricted", symbol, account), ("restricted", EVERY, account)),
+        )
+        return any(record is not None and record.active for record in records)
+
+    def kill_switches(self, *, account: str, strategy: str, symbol: str, mode: KillMode) -> tuple[str, ...]:
+        """Return the engaged switches of this mode that apply, as `SCOPE target`."""
+        targets = (
+            (KillScope.GLOBAL, EVERY),
+            (KillScope.ACCOUNT, account),
+            (KillScope.STRATEGY, strategy),
+            (KillScope.SYMBOL, symbol),
+        )
+        switches: list[str] = []
+        for scope, target in targets:
+            record: KillSwitch | None = self._first(
+                KillSwitch, ("kill_switch", scope, target), ("kill_switch", scope, EVERY)
+            )
+            if record is not None and record.engaged and record.mode is mode:
+                switches.append(f"{scope} {target}")
+        return tuple(switches)
+
+    def _first(self, kind: type[T], *keys: tuple[str, ...]) -> T | None:
+        for key in keys:
+            record = self._records.get("\0".join(key))
+            if record is not None:
+                assert isinstance(record, kind)  # the key begins with the kind
+                return record
+        return None
+
+    def row(self, key: str) -> JsonValue:
+        """Return a row as models.rows.Rows describes it."""
+        value: JsonValue = orjson.loads(canonical_bytes(self._records[key]))
+        return value
+
+    @classmethod
+    def from_rows(cls, rows: Mapping[str, Any]) -> Self:
+        """Return the reference that had these rows."""
+        reference = cls()
+        reference._records = {key: REFERENCE.validate_json(orjson.dumps(row)) for key, row in rows.items()}
+        return reference
