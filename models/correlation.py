@@ -36,8 +36,8 @@ COMMON_AGE_MAX = 5
 RETURN_DIGITS = 7
 """A return is counted in units of 1e-7."""
 
-FLOAT_EXACT_MAX = 10**7
-"""Up to this size (a return of 1) every sum over a window is an integer below 30 * 10**14 < 2**53: float64 holds it
+FLOAT_EXACT_MAX = math.isqrt(2**53 // WINDOW)
+"""Up to this size, a return of 1.73, every sum over a window is an integer of at most 2**53: float64 holds it
 exactly, in whatever order it is added up, and multiplies matrices 20 times as fast as int64. Larger returns need
 int64, which holds all there are: no product of a count and a sum exceeds 30 * 30 * 10**16 < 2**63."""
 
@@ -142,7 +142,7 @@ def _sums(x: Matrix, x_present: Matrix, y: Matrix, y_present: Matrix) -> tuple[M
     )
 
 
-def _linked(pairs: Moments, known: Flags) -> Flags:
+def linked_pairs(pairs: Moments, known: Flags) -> Flags:
     """Return which of the `known` pairs have |rho| >= 0.7: by float64 far from the edge, by integers near it."""
     size = np.abs(pairs.covariance).astype(np.float64)
     edge = 0.7 * np.sqrt(pairs.variance.astype(np.float64) * pairs.other_variance)
@@ -213,7 +213,7 @@ class Window:
         for start in range(0, len(new), CHUNK):
             chunk = new[start : start + CHUNK]
             pairs, newest = self._pairs([self._place[symbol] for symbol in chunk], slice(None))
-            linked = _linked(pairs, newest > 0)
+            linked = linked_pairs(pairs, newest > 0)
             for symbol, flags, times in zip(chunk, linked, newest.astype(np.uint8), strict=True):
                 self._links[symbol] = Links(frozenset(self._symbols[flags].tolist()), times.tobytes())
 
@@ -261,7 +261,6 @@ class Window:
         roots = np.sqrt(pairs.variance.astype(np.float64) * pairs.other_variance)
         sizes = np.abs(pairs.covariance).astype(np.float64)
         result[np.ix_(inside, inside)] = np.divide(sizes, roots, out=np.ones_like(roots), where=newest >= oldest)
-        np.fill_diagonal(result, 1.0)
         return result
 
     def _links_of(self, symbol: str) -> Links:

@@ -189,7 +189,9 @@ def test_an_operators_halt_from_the_future_applies() -> None:
     assert numbers(world.submit("S", quantity="1")) == [8]
     world.tick(kind="resume", actor="operator", reason="over")
     refusals = world.state.fold_tick(
-        OperatorHalt(account="A", event_time=before + 3600 * SECOND_NS, actor="operator", reason="ahead"), offset=99, time=world.now + SECOND_NS
+        OperatorHalt(account="A", event_time=before + 3600 * SECOND_NS, actor="operator", reason="ahead"),
+        offset=99,
+        time=world.now + SECOND_NS,
     )
     assert refusals == ()
     world.wait(2)
