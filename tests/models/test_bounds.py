@@ -22,7 +22,7 @@ LOOSE = {
 }
 
 
-def account(limits: dict[str, Any], held: dict[str, int], buying_power: str = "8000000") -> World:
+def account(limits: dict[str, Any], held: dict[str, int], buying_power: str = "800000") -> World:
     """Return a world in which only `limits` can bind; T and S share a sector and a theme."""
     world = World(limits=LOOSE | limits, buying_power=buying_power)
     for symbol in ("S", "T"):
@@ -53,7 +53,7 @@ def account(limits: dict[str, Any], held: dict[str, int], buying_power: str = "8
         (Reason.NET_LEVERAGE, {"net_max": "0.6"}, {"T": 400, "S": 175}, "BUY", 25),
         # A short against a long book lowers the net until it is as far below zero as it was above.
         (Reason.NET_LEVERAGE, {"net_max": "0.1"}, {"T": 300}, "SELL", 600),
-        (Reason.BUYING_POWER, {}, {}, "BUY", 80_000),
+        (Reason.BUYING_POWER, {}, {}, "BUY", 8_000),
     ],
 )
 def test_the_bound_and_one_lot_more(

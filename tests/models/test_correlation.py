@@ -361,7 +361,7 @@ def series(limit: int) -> st.SearchStrategy[list[int | None]]:
     return st.lists(values, min_size=30, max_size=30)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from([10, 10**7, FLOAT_EXACT_MAX, 10**8]).flatmap(
         lambda n: st.lists(series(n), min_size=3, max_size=3)
@@ -391,7 +391,7 @@ def test_links_agree_with_fractions(table: list[list[int | None]]) -> None:
         assert state.correlation(b, a, FIRST) == found
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.sampled_from([10, FLOAT_EXACT_MAX, 10**8]), st.randoms(use_true_random=False))
 def test_moments_are_exact(largest: int, chance: random.Random) -> None:
     """Also where every return is the largest there is, so that float64 would round."""
@@ -498,7 +498,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), STEPS)
 def test_no_answer_is_kept_too_long_and_a_restart_is_invisible(
     seed: int, steps: list[tuple[str, int, int, bool]]

@@ -536,7 +536,7 @@ def test_marks_over_a_week_old_are_forgotten() -> None:
 STEPS = st.lists(st.integers(min_value=-19, max_value=19), min_size=1, max_size=40)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(STEPS)
 def test_without_resets_and_flows_it_is_the_textbook_drawdown(percents: list[int]) -> None:
     """The incremental pairs equal the definition over the whole path."""
@@ -557,7 +557,7 @@ def test_without_resets_and_flows_it_is_the_textbook_drawdown(percents: list[int
     assert state.daily.worst.offset == 1 + path[1:].index(min(path[1:]))
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(-19, 19), st.integers(-90, 400).filter(lambda p: p % 3 == 0)), min_size=1, max_size=25
@@ -643,7 +643,7 @@ class Store:
         return Drawdown.from_rows({key: orjson.loads(row) for key, row in self.rows.items()})
 
 
-@settings(max_examples=80)
+@settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(ticks(), st.booleans()), max_size=30))
 def test_a_restart_is_invisible_and_nothing_raises(steps: list[tuple[Tick, bool]]) -> None:
     """Whatever the messages, a state rebuilt from its rows goes on as if nothing had happened."""
@@ -661,7 +661,7 @@ def test_a_restart_is_invisible_and_nothing_raises(steps: list[tuple[Tick, bool]
         assert lasting.clock == max(t.event_time for t, _ in steps[: offset + 1])
 
 
-@settings(max_examples=80)
+@settings(deadline=None, max_examples=80)
 @given(st.lists(ticks(), max_size=25), ticks())
 def test_a_repeat_changes_nothing(before: list[Tick], tick: Tick) -> None:
     """Any record folded a second time, at another offset, leaves the state, its rows and its version alone."""
@@ -673,7 +673,7 @@ def test_a_repeat_changes_nothing(before: list[Tick], tick: Tick) -> None:
     assert (again, again.version, again.dirty) == (state, version, set())
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(ticks(), max_size=15), st.lists(ticks(), max_size=15))
 def test_only_a_command_ends_a_halt(before: list[Tick], later: list[Tick]) -> None:
     """No mark and no further halt does, whatever it says."""
@@ -687,7 +687,7 @@ def test_only_a_command_ends_a_halt(before: list[Tick], later: list[Tick]) -> No
         assert set(causes) <= set(standing(state, EVERY_LIMIT).causes)
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(ticks(), max_size=25))
 def test_the_version_follows_what_is_assessed(messages: list[Tick]) -> None:
     """A cache keyed by the version never shows an older answer."""
