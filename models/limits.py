@@ -4,7 +4,16 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from models.canonical import DAY_NS, SECOND_NS
 from models.wire import Fraction, Nanoseconds, NonNegative, Positive
@@ -34,6 +43,11 @@ class SizingMethod(StrEnum):
     FIXED_PERCENT = "FIXED_PERCENT"
     FIXED_DOLLAR = "FIXED_DOLLAR"
     KELLY = "KELLY"
+
+
+def _line(error: ErrorDetails) -> InitErrorDetails:
+    kind = PydanticCustomError(error["type"], error["msg"], error.get("ctx"))
+    return InitErrorDetails(type=kind, loc=error["loc"], input=error["input"])
 
 
 class Limits(BaseModel):
@@ -75,6 +89,25 @@ class Limits(BaseModel):
     gross_max: NonNegative = Decimal("1.0")
     net_max: NonNegative = Decimal("1.0")
     margin_multiplier: Positive = Decimal(1)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _report_every_violation(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Check the coherence of what can be read even where single values are wrong: whoever mends sees it all."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            wrong = {each["loc"][0] for each in found if each["loc"]}
+            if not wrong or not isinstance(data, dict):
+                raise
+            sound = {name: value for name, value in data.items() if name in Limits.model_fields and name not in wrong}
+            lines = [_line(each) for each in found]
+            try:
+                Limits.model_validate(sound, strict=False)
+            except ValidationError as incoherent:
+                lines += [_line(each) for each in incoherent.errors(include_url=False)]
+            raise ValidationError.from_exception_data(error.title, lines) from None
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

@@ -20,6 +20,7 @@ from models.canonical import plain
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,12})?")
 _EXACT = re.compile(r"-?[0-9]{1,160}(\.[0-9]{1,160})?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -56,7 +57,7 @@ def _fraction(value: object) -> Decimal:
 
 def _session(value: object) -> str:
     try:
-        if isinstance(value, str) and len(value) == len("2008-10-10"):
+        if isinstance(value, str) and _DATE.fullmatch(value):
             return date.fromisoformat(value).isoformat()
     except ValueError:
         pass
