@@ -1,0 +1,20 @@
+"""The agent of `order-intents`."""
+
+from faust.types import StreamT
+
+from streams.agents import Agent, batches
+from streams.ownership import Ownership
+from streams.records import Batch
+
+
+def agent(ownership: Ownership) -> Agent:
+    """Return the agent, working for the partitions in `ownership`."""
+
+    async def order_intents(stream: StreamT[Batch]) -> None:
+        """Answer every order intent with exactly one decision."""
+        async for batch in batches(stream):  # one fetch of one partition
+            owner = ownership.owner_of(batch)
+            if owner is not None:  # else it was revoked while the batch was on its way
+                owner.decide(batch)
+
+    return order_intents

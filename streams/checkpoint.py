@@ -1,0 +1,143 @@
+"""What a checkpoint holds beside its rows: the vector that names them, and how a restart knows its own log.
+
+An *anchor* is the last record of a topic that the rows know of: its offset and a digest. A log that holds another
+record there is another log, whatever its length; the checkpoint is then of no use.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Self
+
+from models.canonical import sha256
+from models.state import State
+from streams.operations import OperatorError
+from streams.reader import Bounds, Reader
+from streams.records import SHARED_INPUTS, Outgoing, Record, Topic, TopicPartition
+from streams.replica import SharedReplica
+from streams.store import VECTOR_KEY, Row, encode_vector
+
+_STABLE: Final = frozenset(Topic) - {Topic.CHECKPOINTS, Topic.DEAD_LETTERS}
+"""Topics whose records stay: compaction may remove the others'."""
+_DIGITS: Final = 16
+Vector = Mapping[str, Any]
+
+
+class UnusableError(OperatorError):
+    """The checkpoint does not fit the log."""
+
+
+class Anchor(NamedTuple):
+    """The last record of a topic that was taken in."""
+
+    offset: int
+    digest: str
+
+    @classmethod
+    def at(cls, offset: int, key: bytes | None, value: bytes | None) -> Self:
+        """Return the anchor at a record."""
+        return cls(offset, sha256((key or b"") + b"\0" + (value or b""))[:_DIGITS])
+
+    def verify(self, record: Record) -> None:
+        """Check the first record read again.
+
+        Raises:
+            UnusableError: If it is not the one that was taken in.
+        """
+        found = Anchor.at(record.offset, record.key, record.value)
+        if found != self:
+            raise UnusableError(f"{record.place} is not the record that the checkpoint knows at offset {self.offset}")
+
+
+class Trail:
+    """The last record taken in of each topic."""
+
+    def __init__(self, anchors: Mapping[Topic, Anchor] | None = None) -> None:
+        self._anchors = dict(anchors or {})
+        self._last: dict[Topic, tuple[int, bytes | None, bytes | None]] = {}
+
+    def note(self, topic: Topic, offset: int, key: bytes | None, value: bytes | None) -> None:
+        """Remember a record."""
+        self._last[topic] = (offset, key, value)  # Hashed when a cut asks: once a second, not once a record.
+
+    def anchors(self) -> dict[Topic, Anchor]:
+        """Return the last record of each topic, as an anchor."""
+        self._anchors |= {topic: Anchor.at(*last) for topic, last in self._last.items()}
+        self._last.clear()
+        return dict(self._anchors)
+
+
+def stored_anchors(trail: Trail) -> dict[str, list[int | str]]:
+    """Return a trail's anchors as a vector has them."""
+    return {topic.value: list(anchor) for topic, anchor in trail.anchors().items()}
+
+
+def anchors_of(vector: Vector | None) -> dict[Topic, Anchor]:
+    """Return the anchors in a vector."""
+    stored = {} if vector is None else vector["anchors"]
+    return {Topic(topic): Anchor(*anchor) for topic, anchor in stored.items()}
+
+
+def shared_through(vector: Vector | None) -> dict[Topic, int]:
+    """Return up to where dead letters of the shared topics have been published, -1 for none."""
+    stored = {} if vector is None else vector["shared"]
+    return {topic: stored.get(topic, -1) for topic in SHARED_INPUTS}
+
+
+def partition_vector(state: State, trail: Trail, shared: SharedReplica) -> Vector:
+    """Return the vector of a partition's rows."""
+    return {
+        "state": state.vector(),
+        "anchors": stored_anchors(trail),
+        "shared": {topic.value: shared.folded(topic) for topic in SHARED_INPUTS},
+    }
+
+
+def outgoing(rows: list[Row], vector: Vector) -> list[Outgoing]:
+    """Return the records of a checkpoint; its vector comes last."""
+    return [
+        *(Outgoing(Topic.CHECKPOINTS, row.table.encode() + b"\0" + row.key, row.value) for row in rows),
+        Outgoing(Topic.CHECKPOINTS, VECTOR_KEY, encode_vector(vector)),
+    ]
+
+
+def row_of(record: Record) -> Row | None:
+    """Return the row in a record of `checkpoints`; None for a vector."""
+    table, separator, key = (record.key or b"").partition(b"\0")
+    return Row(table.decode(), key, record.value) if separator else None
+
+
+def require_beginning(place: TopicPartition, bounds: Bounds) -> None:
+    """Check that a topic partition still holds its first record, where there is no checkpoint to go on from.
+
+    Raises:
+        OperatorError: If it does not: a state without what was deleted would be a wrong one.
+    """
+    if bounds.beginning > 0:
+        raise OperatorError(
+            f"{place} begins at offset {bounds.beginning}, and no checkpoint says what it held before",
+            remedy="restore the topic or a checkpoint; RUNBOOK.md says how",
+        )
+
+
+async def verify_anchors(
+    anchors: Mapping[Topic, Anchor], partition: int, bounds: Mapping[TopicPartition, Bounds], reader: Reader
+) -> None:
+    """Check that the log holds the records that a checkpoint knows.
+
+    Raises:
+        UnusableError: If it does not.
+    """
+    places = {TopicPartition(topic, partition): anchor for topic, anchor in anchors.items()}
+    for place, anchor in places.items():
+        held = bounds[place]
+        if not held.beginning <= anchor.offset < held.end:
+            raise UnusableError(
+                f"the checkpoint knows {place}@{anchor.offset}, the topic holds {held.beginning} to {held.end}"
+            )
+    starts = {place: anchor.offset for place, anchor in places.items() if place.topic in _STABLE}
+    found = set()
+    async for records in reader.read(starts, {place: start + 1 for place, start in starts.items()}):
+        place = TopicPartition(records[0].topic, partition)
+        places[place].verify(records[0])
+        found.add(place)
+    for place in starts.keys() - found:
+        raise UnusableError(f"the checkpoint knows {place}@{starts[place]}, the topic has no record there")

@@ -1,0 +1,15 @@
+"""`seawall worker`."""
+
+import typer
+
+
+def worker() -> None:
+    """Run one worker: it owns a share of the partitions, decides their intents and publishes halts.
+
+    Start as many as you like, each with its own SEAWALL_WORKER_ID and SEAWALL_DATA_DIR; workers with the same
+    SEAWALL_APPLICATION_ID share the work. Stop one with Ctrl-C or SIGTERM. It leaves with status 70 whenever going on
+    could publish something wrong: restart it, it recovers from the topics.
+    """
+    from streams import app
+
+    raise typer.Exit(app.run())

@@ -1,0 +1,285 @@
+"""The demo's screen: drawdowns and heat by account, halts and commands, decisions as they come; or plain lines."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.text import Text
+
+from models.decisions import AccountStatus, CheckResult, DecisionStatus, Outcome, RiskDecision, TradingHalt
+from streams.cli.text import DECISION_STYLE, STATUS_STYLE, amount, order
+from streams.demo.board import AccountView, Board
+from streams.demo.cast import CAST
+from streams.demo.market import Market
+
+SECTORS: Final = {
+    "Information Technology": "Tech",
+    "Communication Services": "Comm",
+    "Financials": "Fin",
+    "Industrials": "Ind",
+    "Consumer Discretionary": "Disc",
+    "Consumer Staples": "Stap",
+    "Health Care": "Hlth",
+    "Energy": "Ener",
+    "Other": "Fund",
+}
+"""Columns of the heat map; what has no column of its own is a fund."""
+
+EVENTS_KEPT: Final = 60
+BLOCKS: Final = " ▏▎▍▌▋▊▉█"
+HEAT: Final = ((0.60, "on red3"), (0.40, "on dark_orange3"), (0.20, "on gold3"), (0.0, "on dark_green"))
+"""Background by share of equity: the default limits of a sector are 40 % for a warning and 60 %."""
+
+
+def bar(part: float, width: int) -> str:
+    """Return a bar that fills `width` cells at 1."""
+    eighths = round(min(1.0, max(0.0, part)) * width * 8)
+    whole, rest = divmod(eighths, 8)
+    return ("█" * whole + (BLOCKS[rest] if rest else "")).ljust(width)
+
+
+def evidence(decision: RiskDecision) -> str:
+    """Return the reasons of a rejection, the first that has numbers with them; or what an approval warns of."""
+    if decision.status is DecisionStatus.APPROVED:
+        return "resized" if "RESIZED" in decision.warnings else ""
+    failed = {check.name: check for check in decision.checks if check.outcome is Outcome.FAIL}
+    equity = decision.inputs.equity.value if decision.inputs.equity is not None else None
+    words: list[str] = []
+    for reason in decision.reasons:
+        check = failed.get(reason)
+        numbers = _percent_of(check, equity) if check is not None and not words else ""
+        words.append(f"{reason} {numbers}".rstrip())
+    return ", ".join(words)
+
+
+def _percent_of(check: CheckResult, equity: Decimal | None) -> str:
+    """Return a check in money as percent of equity; nothing for one in other units."""
+    money = 42 <= check.name.number <= 47  # noqa: PLR2004  # exposure checks
+    if not money or equity is None or equity <= 0 or check.value is None or check.limit is None:
+        return ""
+    return f"{float(check.value / equity):.0%} > {float(check.limit / equity):.0%}"
+
+
+class LiveScreen:
+    """A full screen, drawn from the board whenever it is asked to.
+
+    Args:
+        board: What was read from the topics.
+        view: Returns one account as the replica has it.
+        latency: Returns p50 and p99 so far, milliseconds.
+    """
+
+    def __init__(
+        self, board: Board, view: Callable[[str], AccountView], latency: Callable[[], tuple[float, float]]
+    ) -> None:
+        self._board = board
+        self._view = view
+        self._latency = latency
+        self._market: Market | None = None
+        self._session = 0
+        self._events: deque[Text] = deque(maxlen=EVENTS_KEPT)
+        self._status = "starting"
+
+    def say(self, status: str) -> None:
+        """Show what is going on before and after the play."""
+        self._status = status
+
+    def raise_curtain(self, market: Market) -> None:
+        """Announce an act."""
+        self._market, self._session = market, market.tape.first
+
+    def turn_to(self, session: int) -> None:
+        """Announce a session."""
+        self._session = session
+
+    def announce(self, text: str) -> None:
+        """Announce a cue."""
+        self._events.append(Text(f"{self._day():%d %b}  {text}", style="cyan"))
+
+    def show(self, message: RiskDecision | TradingHalt) -> None:
+        """Take in a decision or a halt."""
+        if isinstance(message, TradingHalt):
+            line = Text(f"{self._day():%d %b}  ")
+            line.append(f"{message.account} {message.previous_status} -> ", style="dim")
+            line.append(message.status, style=STATUS_STYLE[message.status])
+            if message.causes:
+                line.append(f"  {', '.join(message.causes)}")
+            if message.drawdown is not None and message.status is not AccountStatus.NORMAL:
+                line.append(f"  {amount(message.drawdown * 100, 1)} % below peak")
+            if message.status is AccountStatus.HALT:
+                line.stylize("red")
+            self._events.append(line)
+
+    def _day(self) -> date:
+        if self._market is None:
+            return date(2008, 1, 1)
+        return date.fromisoformat(self._market.tape.sessions[self._session])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, height = options.max_width, options.height or console.height
+        lines = [self._header(width), *self._table(width)]
+        left = height - len(lines) - 3  # two rules and the footer
+        events = max(3, left * 2 // 5)
+        lines.append(_rule("halts and commands", width))
+        lines += _last(self._events, events)
+        lines.append(_rule("decisions", width))
+        lines += _last(map(_decision_line, self._board.decisions), left - events)
+        lines.append(self._footer(width))
+        for number, line in enumerate(lines[:height]):
+            line.truncate(width, overflow="ellipsis", pad=True)
+            yield from line.render(console)
+            if number < height - 1:
+                yield Segment.line()
+
+    def _header(self, width: int) -> Text:
+        line = Text(" seawall ", style="bold white on blue")
+        if self._market is None:
+            line.append(f"  {self._status}")
+            return line
+        tape = self._market.tape
+        line.append(f"  {tape.act.title}  ", style="italic")
+        line.append(f"{self._day():%a %d %b %Y}", style="bold")
+        level, before = tape.index[self._session], tape.index[self._session - 1]
+        change = float(level / before) - 1
+        line.append(f"  S&P 500 {amount(level)} ")
+        line.append(f"{change:+.2%}", style="green" if change >= 0 else "red" if change > -0.03 else "bold red")  # noqa: PLR2004
+        played = f"{self._session - tape.first + 1}/{len(tape.sessions) - tape.first} "
+        line.append(" " * max(1, width - line.cell_len - len(played)))
+        line.append(played, style="dim")
+        return line
+
+    def _table(self, width: int) -> Iterator[Text]:
+        cell = 5
+        bars = max(8, min(30, width - 38 - cell * len(SECTORS)))
+        head = Text(f" {'account':10}{'status':8}{'equity':>6} {'loss / limit':{bars + 13}}", style="dim")
+        for name in SECTORS.values():
+            head.append(f"{name:>{cell}}")
+        yield head
+        for trader in CAST:
+            yield self._row(self._view(trader.account), bars, cell)
+
+    def _row(self, view: AccountView, bars: int, cell: int) -> Text:
+        style = STATUS_STYLE[view.status]
+        line = Text(" ")
+        line.append(f"{view.name:10}", style="bold" if view.status is AccountStatus.HALT else "")
+        line.append(f"{view.status:8}", style=style)
+        line.append(f"{'-' if view.equity is None else f'{float(view.equity) / 1000:.0f} k':>6} ")
+        loss = view.worst
+        if loss is None:
+            line.append(" " * (bars + 13))
+        else:
+            line.append(bar(loss.used, bars), style=f"{style.removeprefix('bold ')} on grey19")
+            line.append(f" {loss.share:5.1%}/{loss.limit:3.0%} ".ljust(13))
+        shares = dict.fromkeys(SECTORS, 0.0)
+        for sector, share in view.sectors.items():
+            shares[sector if sector in SECTORS else "Other"] += share
+        for share in shares.values():
+            text = f"{share:.0%}".rjust(cell - 1) if share >= 0.005 else "·".rjust(cell - 1)  # noqa: PLR2004  # rounds to 1 %
+            line.append(" ")
+            line.append(text, style=_heat(share))
+        return line
+
+    def _footer(self, width: int) -> Text:
+        board = self._board
+        p50, p99 = self._latency()
+        line = Text(" ", style="on grey15")
+        line.append(f"{board.total} decisions  ")
+        line.append(f"{board.counts[DecisionStatus.APPROVED]} approved  ", style="green")
+        line.append(f"{board.counts[DecisionStatus.REJECTED]} rejected  ", style="red")
+        line.append(f"{board.halted.total()} halts  ", style="bold red")
+        line.append(f"p50 {p50:.1f} ms  p99 {p99:.1f} ms")
+        line.append(" " * max(0, width - line.cell_len))
+        return line
+
+
+def _heat(share: float) -> str:
+    if share < 0.005:  # noqa: PLR2004  # rounds to nothing
+        return "dim"
+    return "white " + next(style for least, style in HEAT if share >= least)
+
+
+def _rule(title: str, width: int) -> Text:
+    return Text(f"── {title} ".ljust(width, "─"), style="dim")
+
+
+def _last(lines: "Iterator[Text] | deque[Text]", count: int) -> list[Text]:
+    kept = list(lines)[-count:] if count > 0 else []
+    return [line.copy() for line in kept] + [Text("")] * (count - len(kept))
+
+
+def _decision_line(decision: RiskDecision) -> Text:
+    line = Text(" ")
+    line.append(f"{decision.status:8} ", style=DECISION_STYLE[decision.status])
+    line.append(f"{decision.account or '-':10}{order(decision):24} ")
+    line.append(evidence(decision), style="" if decision.reasons else "dim")
+    return line
+
+
+class PlainScreen:
+    """One line for each session, halt and cue, for whatever is no terminal.
+
+    Args:
+        board: What was read from the topics.
+        write: Takes each line.
+    """
+
+    def __init__(self, board: Board, write: Callable[[str], object]) -> None:
+        self._board = board
+        self._write = write
+        self._market: Market | None = None
+        self._session = 0
+        self._counts: Counter[DecisionStatus] = Counter()
+        self._reasons: Counter[str] = Counter()
+
+    def say(self, status: str) -> None:
+        """Write what is going on before and after the play."""
+        self._sum_up()
+        self._market = None
+        self._write(status)
+
+    def raise_curtain(self, market: Market) -> None:
+        """Announce an act."""
+        self._sum_up()
+        self._market = market
+        self._write(f"{market.tape.act.name}: {market.tape.act.title}")
+
+    def turn_to(self, session: int) -> None:
+        """Announce a session, after summing the one before up."""
+        if session != self._session:
+            self._sum_up()
+        self._session = session
+
+    def announce(self, text: str) -> None:
+        """Announce a cue."""
+        self._write(f"{self._day()} {text}")
+
+    def show(self, message: RiskDecision | TradingHalt) -> None:
+        """Take in a decision or a halt."""
+        if isinstance(message, RiskDecision):
+            self._counts[message.status] += 1
+            self._reasons.update(str(reason) for reason in message.reasons[:1])
+            return
+        causes = f" {', '.join(message.causes)}" if message.causes else ""
+        below = "" if message.drawdown is None else f", {amount(message.drawdown * 100, 1)} % below peak"
+        self._write(f"{self._day()} {message.account} {message.previous_status} -> {message.status}{causes}{below}")
+
+    def _day(self) -> str:
+        return "" if self._market is None else self._market.tape.sessions[self._session]
+
+    def _sum_up(self) -> None:
+        counts, reasons = self._counts, self._reasons
+        self._counts, self._reasons = Counter(), Counter()
+        if self._market is None or not counts:
+            return
+        index = self._market.tape.index
+        change = float(index[self._session] / index[self._session - 1]) - 1
+        named = ", ".join(f"{name} {number}" for name, number in reasons.most_common(3))
+        self._write(
+            f"{self._day()} S&P 500 {amount(index[self._session])} {change:+.2%}:"
+            f" {counts[DecisionStatus.APPROVED]} approved, {counts[DecisionStatus.REJECTED]} rejected"
+            + (f" ({named})" if named else "")
+        )

@@ -1,0 +1,110 @@
+"""What an operator sees of a worker: one line per event, and one line before it ends itself."""
+
+import asyncio
+import os
+import sys
+import time
+import traceback
+from typing import Final, NoReturn
+
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaConnectionError,
+    MessageSizeTooLargeError,
+    NodeNotReadyError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    RequestTimedOutError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+EX_SOFTWARE: Final = 70
+"""Exit status of a worker that stopped itself so that nothing wrong could follow."""
+
+_FENCED = "another worker has taken over; restart this one, it will get its share"
+BROKER_REMEDY: Final = "see whether the broker is up, then restart"
+_DENIED = "allow this worker's Kafka user what RUNBOOK.md lists, then restart"
+
+_REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (ProducerFenced, _FENCED),
+    (InvalidProducerEpoch, _FENCED),
+    (OutOfOrderSequenceNumber, _FENCED),
+    (KafkaConnectionError, BROKER_REMEDY),
+    (NodeNotReadyError, BROKER_REMEDY),
+    (RequestTimedOutError, BROKER_REMEDY),
+    (TimeoutError, BROKER_REMEDY),
+    (TopicAuthorizationFailedError, _DENIED),
+    (TransactionalIdAuthorizationFailed, _DENIED),
+    (MessageSizeTooLargeError, "raise max.message.bytes of the topics that seawall writes, then restart"),
+    (OSError, "see whether the disk of SEAWALL_DATA_DIR is full or broken, then restart"),
+)
+
+
+class OperatorError(Exception):
+    """A reason to stop that was foreseen.
+
+    Args:
+        text: What happened, to which partition or record.
+        remedy: What to do next.
+    """
+
+    def __init__(self, text: str, *, remedy: str = "restart") -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+def say(event: str, **fields: object) -> None:
+    """Write one line to standard output: time, event, and `key=value` for each field.
+
+    It writes past `sys.stdout`, so that no library's redirection can swallow or delay it.
+    """
+    os.write(1, _line(event, fields).encode())
+
+
+def fail_stop(doing: str, error: BaseException | str) -> NoReturn:
+    """End the process at once with status 70 and one line on standard error.
+
+    Nothing is flushed, committed or acknowledged on the way out: a graceful stop would run machinery that may. What
+    was not committed is met again by the next owner.
+
+    Args:
+        doing: What failed, with the partition or record.
+        error: What happened.
+    """
+    os.write(2, _line("stopped", {"doing": doing, "because": _reason(error), "next": _remedy(error)}).encode())
+    sys.stderr.flush()
+    os._exit(EX_SOFTWARE)
+
+
+def _line(event: str, fields: dict[str, object]) -> str:
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+    return " ".join([stamp, event, *(f"{name}={_quoted(str(value))}" for name, value in fields.items())]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    text = " ".join(text.split())
+    return '"' + text.replace('"', "'") + '"' if " " in text or not text else text
+
+
+def _reason(error: BaseException | str) -> str:
+    if isinstance(error, str):
+        return error
+    text = str(error)
+    if isinstance(error, OperatorError) and text:
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _remedy(error: BaseException | str) -> str:
+    if isinstance(error, OperatorError):
+        return error.remedy
+    if isinstance(error, str | asyncio.CancelledError):
+        return "restart"
+    for kind, remedy in _REMEDIES:
+        if isinstance(error, kind):
+            return remedy
+    return "restart; if it names the same place again, it is a defect: report it with this line"

@@ -1,0 +1,269 @@
+"""Opening a partition: from a checkpoint and the records after it to the state that the log names, and no other.
+
+The protocol, and the same numbers in the code:
+
+1. *Fence.* The broker refuses every earlier owner and completes what it left open: the output topics' ends are final.
+2. *Load* the local checkpoint. If there is none, or the log does not hold what it knows, restore the rows from the
+   `checkpoints` topic over an empty database; if that has none either, begin with nothing at offset 0.
+3. *Read what was decided*: decisions, halts and dead letters to their ends. Decisions are read, never taken again.
+4. *Wait* until `reference` and `daily-returns` are folded as far as any decision or halt knew them; they were folded
+   to their ends before step 3.
+5. *Fold the tail* of `fills`, then of `equity-ticks`. After each tick that no halt has seen, the account's status is
+   evaluated; halts and dead letters that were missed become due.
+
+Nothing is published here: what is due goes out with the partition's first commit.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import orjson
+
+from models.state import State
+from streams.broadcast import Broadcast
+from streams.checkpoint import (
+    Trail,
+    UnusableError,
+    Vector,
+    anchors_of,
+    require_beginning,
+    row_of,
+    shared_through,
+    verify_anchors,
+)
+from streams.codec import Codec, LedgerError, encode_halt
+from streams.ledger import Ledger
+from streams.operations import OperatorError, say
+from streams.reader import Bounds, Reader
+from streams.records import SHARED_INPUTS, Outgoing, Record, Topic, TopicPartition
+from streams.replica import Replica
+from streams.store import FORMAT, VECTOR_KEY, DamagedError, Row, Store
+from streams.tables import AccountTables
+
+_RESTORE_ROWS: Final = 10_000
+_DECIDED: Final = (Topic.RISK_DECISIONS, Topic.TRADING_HALTS, Topic.DEAD_LETTERS)
+_TAIL: Final = (Topic.FILLS, Topic.EQUITY_TICKS)
+
+
+class Source(StrEnum):
+    """What a partition was restored from, in the order of preference."""
+
+    DISK = "disk"
+    TOPIC = "checkpoints"
+    BEGINNING = "beginning"
+
+
+class Opened(NamedTuple):
+    """A recovered partition."""
+
+    replica: Replica
+    tables: AccountTables
+    store: Store
+    ledger: Ledger
+    trail: Trail
+    owed: list[Outgoing]
+    """Halts and dead letters that an earlier owner did not come to publish."""
+    published: frozenset[bytes]
+    """Keys of the dead letters published since the checkpoint."""
+    shared_through: Mapping[Topic, int]
+    """Up to where the checkpoint's writer had published dead letters of the shared topics."""
+    next_offsets: dict[Topic, int]
+    """Of each input topic, where reading goes on."""
+    source: Source
+    folded: int
+    """How many records were folded on top of the checkpoint."""
+    seconds: float
+
+
+class Recovery:
+    """Opens one partition.
+
+    Args:
+        ledger: The partition's producer, not yet fenced.
+        open_store: Opens the database of the partition's local checkpoint.
+        codec: Reads records.
+        broadcast: The shared tables.
+        reader: Reads topics; nobody else uses it meanwhile.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        open_store: Callable[[], Store],
+        *,
+        codec: Codec,
+        broadcast: Broadcast,
+        reader: Reader,
+    ) -> None:
+        self._number = ledger.partition
+        self._ledger = ledger
+        self._open_store = open_store
+        self._codec = codec
+        self._broadcast = broadcast
+        self._reader = reader
+
+    async def open(self) -> Opened:
+        """Return the partition, fenced and recovered.
+
+        Raises:
+            OperatorError: If the log does not hold what it must.
+            KafkaError: If the broker does not answer.
+        """
+        started = time.monotonic()
+        store: Store | None = None
+        try:
+            await self._ledger.fence()  # 1
+            store = self._open_store()
+            return await self._recover(store, started)
+        except BaseException:
+            if store is not None:
+                store.close()
+            await self._ledger.stop()
+            raise
+
+    async def _recover(self, store: Store, started: float) -> Opened:
+        for source in (Source.DISK, Source.TOPIC):  # 2
+            try:
+                vector = store.vector() if source is Source.DISK else await self._restored(store)
+                if vector is not None:
+                    return await self._fold(store, vector, source, started)
+            except (UnusableError, LedgerError, DamagedError) as error:
+                say("unusable", partition=self._number, checkpoint=source, because=error)
+        store.clear()
+        return await self._fold(store, None, Source.BEGINNING, started)
+
+    def _at(self, topic: Topic) -> TopicPartition:
+        return TopicPartition(topic, self._number)
+
+    async def _restored(self, store: Store) -> Vector | None:
+        """Fill the database from the `checkpoints` topic, and return the vector if there is one."""
+        store.clear()
+        newest: bytes | None = None
+        rows: list[Row] = []
+
+        def keep(record: Record) -> None:
+            nonlocal newest
+            if record.key == VECTOR_KEY:
+                newest = record.value
+            elif (row := row_of(record)) is not None:
+                rows.append(row)
+            if len(rows) >= _RESTORE_ROWS:
+                store.write_part(rows)
+                rows.clear()
+
+        place = self._at(Topic.CHECKPOINTS)
+        bounds = await self._reader.bounds([place])
+        await self._reader.read_to_end({place: bounds[place].beginning}, keep)
+        vector: Vector | None = None if newest is None else orjson.loads(newest)
+        if vector is None or vector.get("format") != FORMAT:
+            return None
+        store.write(rows, vector)  # Only now does the database count.
+        return vector
+
+    async def _fold(self, store: Store, vector: Vector | None, source: Source, started: float) -> Opened:
+        """Fold what the log holds above a checkpoint.
+
+        Raises:
+            UnusableError: If the checkpoint does not fit the log.
+            LedgerError: If decisions or halts do not continue those of the checkpoint.
+        """
+        await self._broadcast.caught_up(await self._reader.bounds(TopicPartition(each, 0) for each in SHARED_INPUTS))
+        tables = AccountTables(store)
+        state = State(self._broadcast.replica.shared, tables)
+        anchors = anchors_of(vector)
+        if vector is not None:
+            state.restore(vector["state"])
+        replica = Replica(self._number, self._codec, state)
+        bounds = await self._reader.bounds([self._at(topic) for topic in (*_DECIDED, *_TAIL, Topic.ORDER_INTENTS)])
+        await verify_anchors(anchors, self._number, bounds, self._reader)
+        starts = {topic: anchors[topic].offset + 1 if topic in anchors else 0 for topic in (*_DECIDED, *_TAIL)}
+        for topic, start in starts.items():
+            if start == 0 and topic is not Topic.DEAD_LETTERS:
+                require_beginning(self._at(topic), bounds[self._at(topic)])
+        tail = _Tail(replica, Trail(anchors))
+        await self._read(_DECIDED, starts, tail.decided)  # 3
+        await self._broadcast.covers(replica.known)  # 4
+        ends = await self._read((Topic.FILLS,), starts, tail.fold)  # 5
+        ends |= await self._read((Topic.EQUITY_TICKS,), starts, tail.tick)
+        return Opened(
+            replica=replica,
+            tables=tables,
+            store=store,
+            ledger=self._ledger,
+            trail=tail.trail,
+            owed=tail.owed,
+            published=frozenset(tail.published),
+            shared_through=shared_through(vector),
+            next_offsets=self._next_offsets(replica, bounds, ends),
+            source=source,
+            folded=tail.count,
+            seconds=time.monotonic() - started,
+        )
+
+    async def _read(
+        self, topics: tuple[Topic, ...], starts: Mapping[Topic, int], fold: Callable[[Record], object]
+    ) -> dict[Topic, int]:
+        ends = await self._reader.read_to_end({self._at(topic): starts[topic] for topic in topics}, fold)
+        return {place.topic: end for place, end in ends.items()}
+
+    def _next_offsets(
+        self, replica: Replica, bounds: Mapping[TopicPartition, Bounds], ends: Mapping[Topic, int]
+    ) -> dict[Topic, int]:
+        """Return where reading goes on, after making sure that the log holds all that decisions were taken on."""
+        known = {Topic.FILLS: replica.known.fills, Topic.EQUITY_TICKS: replica.known.equity_ticks}
+        for topic, offset in known.items():
+            if replica.folded(topic) < offset:
+                raise OperatorError(
+                    f"{self._at(topic)} ends at offset {ends[topic]}, but decisions rest on offset {offset}",
+                    remedy="restore the topic; RUNBOOK.md says how",
+                )
+        place = self._at(Topic.ORDER_INTENTS)
+        held, decided = bounds[place], replica.state.intents_offset
+        if decided >= held.end or (decided >= 0 and held.beginning > decided + 1):
+            raise OperatorError(
+                f"{place} holds offsets {held.beginning} to {held.end}, but was decided up to {decided}",
+                remedy="restore the topic; RUNBOOK.md says how",
+            )
+        return {**ends, Topic.ORDER_INTENTS: max(decided + 1, held.beginning)}
+
+
+class _Tail:
+    """Takes in what the log holds above a checkpoint, and keeps account of what is owed."""
+
+    def __init__(self, replica: Replica, trail: Trail) -> None:
+        self.replica = replica
+        self.trail = trail
+        self.owed: list[Outgoing] = []
+        self.published: set[bytes] = set()
+        self.count = 0
+
+    def decided(self, record: Record) -> None:
+        """Take in a record of an output topic."""
+        if record.topic is Topic.DEAD_LETTERS:
+            self.published.add(record.key or b"")
+        else:
+            self.replica.fold(record)
+        self._note(record)
+
+    def fold(self, record: Record) -> str | None:
+        """Take in a fill or an equity tick; return whose it was."""
+        folded = self.replica.fold(record)
+        self.owed += [letter for letter in folded.dead_letters if letter.key not in self.published]
+        self._note(record)
+        return folded.account
+
+    def tick(self, record: Record) -> None:
+        """Take in an equity tick and the halt it calls for, unless that halt was published."""
+        account = self.fold(record)
+        if account is None:
+            return
+        halt = self.replica.evaluate(account, tick=record.offset)
+        if halt is not None:
+            self.replica.state.fold_halt(halt)
+            self.owed.append(encode_halt(halt))
+
+    def _note(self, record: Record) -> None:
+        self.trail.note(record.topic, record.offset, record.key, record.value)
+        self.count += 1

@@ -1,0 +1,120 @@
+"""Tables of decoded rows: read through from a store, and what changed in them handed over as rows.
+
+A cut is the rows changed since the last one together with the vector that names them, taken in one stretch without an
+await. There is one level of checkpoints and one set of changed rows: whoever takes a cut must see it written.
+"""
+
+from collections import OrderedDict
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import orjson
+
+from models.book import Book
+from models.correlation import Returns
+from models.drawdown import Drawdown
+from models.ledger import Ledger
+from models.portfolio import Account
+from models.reference import Reference
+from models.rows import Rows
+from models.state import Shared
+from streams.store import Row, Store
+
+DRAWDOWN: Final = "drawdown"
+HEATMAP: Final = "heatmap"
+LEDGER: Final = "ledger"
+ACCOUNT_TABLES: Final = (DRAWDOWN, HEATMAP, LEDGER)
+
+CORRELATION: Final = "correlation"
+REFERENCE: Final = "reference"
+REFUSED: Final = "refused"
+"""Dead letters of the shared topics, by topic and offset: whoever owns partition 0 publishes them."""
+SHARED_TABLES: Final = (CORRELATION, REFERENCE, REFUSED)
+
+CACHED_ACCOUNTS: Final = 10_000
+"""Accounts kept decoded for each partition, beside those that changed since the last checkpoint."""
+
+
+class AccountTables:
+    """The three tables of one partition's accounts. Rows are keyed by account, NUL, and their own key.
+
+    Args:
+        store: Where rows are read from.
+        capacity: How many unchanged accounts `trim` keeps.
+    """
+
+    def __init__(self, store: Store, *, capacity: int = CACHED_ACCOUNTS) -> None:
+        self._store = store
+        self._capacity = capacity
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+
+    def __getitem__(self, name: str) -> Account:
+        """Return the account, from the store if need be; a fresh one where nothing is known of it.
+
+        Raises:
+            DamagedError: If its rows cannot be read.
+        """
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = self._load(name)
+        else:
+            self._accounts.move_to_end(name)
+        return account
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def _load(self, name: str) -> Account:
+        prefix = name.encode() + b"\0"
+        rows = [self._store.rows(table, prefix) for table in ACCOUNT_TABLES]
+        with self._store.reading():
+            return Account(Drawdown.from_rows(rows[0]), Book.from_rows(rows[1]), Ledger.from_rows(rows[2]))
+
+    def cut(self, changed: AbstractSet[str]) -> list[Row]:
+        """Return the changed rows of these accounts; they count as unchanged from here on."""
+        cut: list[Row] = []
+        for name in sorted(changed):
+            account = self._accounts[name]
+            prefix = name + "\0"
+            cut += changed_rows(DRAWDOWN, account.drawdown, prefix)
+            cut += changed_rows(HEATMAP, account.book, prefix)
+            cut += changed_rows(LEDGER, account.ledger, prefix)
+        return cut
+
+    def trim(self, pinned: AbstractSet[str]) -> None:
+        """Forget accounts beyond the capacity, those not asked for the longest first.
+
+        Args:
+            pinned: Accounts with changes that the store does not have; they stay.
+        """
+        excess = len(self._accounts) - self._capacity - len(pinned)
+        if excess <= 0:
+            return
+        for name in [name for name in self._accounts if name not in pinned][:excess]:
+            del self._accounts[name]
+
+
+def changed_rows(table: str, rows: Rows, prefix: str = "") -> list[Row]:
+    """Return the changed rows of one state; they count as unchanged from here on."""
+    cut = []
+    for key in sorted(rows.dirty):
+        row = rows.row(key)
+        cut.append(Row(table, (prefix + key).encode(), None if row is None else orjson.dumps(row)))
+    rows.dirty.clear()
+    return cut
+
+
+def load_shared(store: Store) -> Shared:
+    """Return the shared tables as the store has them, without their offsets.
+
+    Raises:
+        DamagedError: If they cannot be read.
+    """
+    returns, reference = store.rows(CORRELATION), store.rows(REFERENCE)
+    with store.reading():
+        return Shared(Returns.from_rows(returns), Reference.from_rows(reference))
+
+
+def cut_shared(shared: Shared) -> list[Row]:
+    """Return the changed rows of the shared tables; they count as unchanged from here on."""
+    return [*changed_rows(CORRELATION, shared.returns), *changed_rows(REFERENCE, shared.reference)]

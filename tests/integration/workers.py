@@ -1,0 +1,143 @@
+"""Real workers as child processes, and what they left in the topics."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer
+
+from streams.config import PREFIX, Settings, kafka_arguments
+from streams.reader import Reader
+from streams.records import Names, Record, Topic, TopicPartition
+from streams.topics import Topics
+
+READY_TIMEOUT: Final = 60.0
+STOP_TIMEOUT: Final = 30.0
+
+
+class WorkerProcess:
+    """`seawall worker` in a process of its own.
+
+    Args:
+        settings: What its environment says.
+        folder: Where its output goes.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.starts = 0
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; there must be one."""
+        assert self._process is not None
+        return self._process
+
+    @property
+    def output(self) -> str:
+        """What the present process wrote."""
+        return self._output.read_text(errors="replace")
+
+    @property
+    def _output(self) -> Path:
+        return self._folder / f"{self.settings.worker_id}-{self.starts}.log"
+
+    def start(self) -> None:
+        """Start a process; the one before has ended."""
+        assert self._process is None or self._process.poll() is not None
+        self.starts += 1
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        for field in self.settings.model_fields_set:
+            environment[PREFIX + field.upper()] = str(getattr(self.settings, field))
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "streams", "worker"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_ready(self) -> None:
+        """Wait until its partitions are open."""
+        deadline = time.monotonic() + READY_TIMEOUT
+        while " ready " not in self.output:
+            assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.output}"
+            assert time.monotonic() < deadline, f"the worker is not ready:\n{self.output}"
+            time.sleep(0.02)
+
+    def kill(self, *, lose_disk: bool = False) -> None:
+        """End it with SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+        if lose_disk:
+            shutil.rmtree(self.settings.worker_dir, ignore_errors=True)
+
+    def stop(self) -> int:
+        """End it with SIGTERM; return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT)
+
+
+@contextmanager
+def worker(settings: Settings, folder: Path) -> Iterator[WorkerProcess]:
+    """Yield a worker that is running and ready, and leave nothing behind."""
+    process = WorkerProcess(settings, folder)
+    try:
+        process.start()
+        process.wait_ready()
+        yield process
+    finally:
+        if process.process.poll() is None:
+            process.kill()
+
+
+async def read_topic(settings: Settings, topic: Topic, partition: int) -> list[Record]:
+    """Return every committed record of a topic partition."""
+    records: list[Record] = []
+    async with Reader(settings, Names(Topics.of(settings))) as reader:
+        await reader.read_to_end({TopicPartition(topic, partition): 0}, records.append)
+    return records
+
+
+async def read_partition(
+    settings: Settings, partition: int, topics: Iterable[Topic] = Topic
+) -> dict[Topic, list[Record]]:
+    """Return every committed record of each topic's partition (partition 0 where a topic has only that)."""
+    records: dict[Topic, list[Record]] = {topic: [] for topic in topics}
+    shared = {Topic.DAILY_RETURNS, Topic.REFERENCE}
+    places = {TopicPartition(topic, 0 if topic in shared else partition): 0 for topic in records}
+    async with Reader(settings, Names(Topics.of(settings))) as reader:
+        await reader.read_to_end(places, lambda record: records[record.topic].append(record))
+    return records
+
+
+async def read_epochs(settings: Settings, topic: Topic, partition: int) -> list[int]:
+    """Return the producer epochs in the headers of a topic partition's records, in their order."""
+    name = Names(Topics.of(settings))[topic]
+    consumer = AIOKafkaConsumer(
+        name, **kafka_arguments(settings), auto_offset_reset="earliest", isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        await asyncio.sleep(0)
+        [assigned] = [tp for tp in consumer.assignment() if tp.partition == partition]
+        end = (await consumer.end_offsets([assigned]))[assigned]
+        epochs: list[int] = []
+        while await consumer.position(assigned) < end:
+            for record in (await consumer.getmany(assigned, timeout_ms=200)).get(assigned, ()):
+                epochs += [int(value) for key, value in record.headers if key == "epoch"]
+        return epochs
+    finally:
+        await consumer.stop()
