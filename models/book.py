@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
 
-from models.canonical import DAY_NS, canonical_bytes, day_of, plain, sha256
+from models.canonical import DAY_NS, canonical_bytes, day_of, exact, plain, sha256
 from models.messages import ExecutionType, Fill, Side
 from models.refusal import Refusal
 
@@ -125,7 +125,9 @@ class Book:
         self._base: dict[str, dict[str, Decimal]] = {}
         self._reports: dict[str, Report] = {}
         self._executions: dict[str, Execution] = {}
-        self._summed: dict[str, Report] = {}  # remembered for as long again, so that a late bust is recognized
+        # Summed executions and what amended them: remembered for as long again, so that a late bust is recognized.
+        self._summed: dict[str, Report] = {}
+        self._forgetting: list[tuple[int, str]] = []
         self._by_name: defaultdict[tuple[str, str], dict[str, Report]] = defaultdict(dict)
         self._referrers: defaultdict[tuple[str, str], dict[str, Report]] = defaultdict(dict)
         self._reports_of: defaultdict[str, dict[str, Report]] = defaultdict(dict)
@@ -149,20 +151,24 @@ class Book:
             ZERO,
         )
         terminal, replaced = False, None
-        for report in self._reports_of.get(intent_id, {}).values():
-            if report.offset <= after or report.symbol != symbol or report.side is not side:
-                continue
+        for report in self._own_reports(intent_id, symbol, side, after):
             if report.execution_type in TERMINAL:
                 terminal = True
-            elif report.execution_type is ExecutionType.REPLACED:
-                rank = (report.event_time, report.execution_id)
-                if replaced is None or rank > replaced[0]:
-                    replaced = (rank, report.quantity)
-        return OrderReports(filled, terminal, replaced[1] if replaced else None)
+            elif report.execution_type is ExecutionType.REPLACED and (
+                replaced is None or _rank(report) > _rank(replaced)
+            ):
+                replaced = report
+        return OrderReports(filled, terminal, replaced.quantity if replaced else None)
 
-    def first_report_time(self, intent_id: str) -> int | None:
-        """Return the event time of the first report of an order, NEW and fills included; None where there is none."""
-        return min((report.event_time for report in self._reports_of.get(intent_id, {}).values()), default=None)
+    def first_report_time(self, intent_id: str, *, symbol: str, side: Side, after: int) -> int | None:
+        """Return the event time of an order's first report, NEW and fills included; None where there is none."""
+        reports = self._own_reports(intent_id, symbol, side, after)
+        return min((report.event_time for report in reports), default=None)
+
+    def _own_reports(self, intent_id: str, symbol: str, side: Side, after: int) -> Iterator[Report]:
+        for report in self._reports_of.get(intent_id, {}).values():
+            if report.offset > after and report.symbol == symbol and report.side is side:
+                yield report
 
     def last_execution(self, symbol: str) -> Execution | None:
         """Return the latest execution in `symbol` that is kept singly."""
@@ -252,8 +258,8 @@ class Book:
         return current
 
     def _amends_the_base(self, report: Report) -> bool:
-        root = self._root(report) if report.reference_id is not None else None
-        return root is not None and root.key in self._summed
+        target = self._target(report) if report.reference_id is not None else None
+        return target is not None and target.key in self._summed
 
     def _settle_around(self, report: Report) -> None:
         """Recompute every execution that `report` may touch: those linked to it by references, both ways."""
@@ -262,7 +268,9 @@ class Book:
         linked = self._linked(report)
         winners: dict[str, Report] = {}
         for amendment in linked:
-            root = self._root(amendment) if amendment.reference_id is not None else None
+            if amendment.reference_id is None or amendment.key in self._summed:
+                continue
+            root = self._root(amendment)
             if root is not None and (root.key not in winners or _rank(amendment) > _rank(winners[root.key])):
                 winners[root.key] = amendment
         for root in linked:
@@ -321,29 +329,31 @@ class Book:
         due: list[Report] = []
         while self._aging and self._aging[0][0] < self.clock - KEPT:
             due.append(self._reports[self._aging.pop(0)[1]])
-        # Amendments first find their roots, then the roots are summed: both may be due at once.
-        unresolved = [report for report in due if report.reference_id is not None and self._root(report) is None]
         for report in due:
             if report.execution_type is TRADE:
                 self._sum(report)
         for report in due:
-            if report.execution_type is not TRADE:
-                self._remove(report)
-        for report in unresolved:
-            raw = report.raw.encode() if report.raw is not None else None
-            why = f"{report.execution_type} of {report.reference_id}, an execution that did not come within 7 days"
-            owed.append(Refusal(report.offset, why, raw))
-        while self._summed:
-            oldest = next(iter(self._summed.values()))
-            if oldest.event_time >= self.clock - 2 * KEPT:
-                break
-            del self._summed[oldest.key]
-            self._remove(oldest)
+            if report.key in self._summed:
+                continue
+            self._remove(report)
+            if report.reference_id is not None:
+                raw = report.raw.encode() if report.raw is not None else None
+                why = f"{report.execution_type} of {report.reference_id}, an execution that did not come"
+                owed.append(Refusal(report.offset, f"{why} within 7 days", raw))
+        while self._forgetting and self._forgetting[0][0] < self.clock - 2 * KEPT:
+            self._remove(self._summed.pop(self._forgetting.pop(0)[1]))
         return tuple(owed)
 
     def _sum(self, report: Report) -> None:
-        self._summed[report.key] = report
-        self.dirty.add("x" + report.key)
+        amendments = [
+            linked
+            for linked in self._linked(report)
+            if linked.reference_id is not None and linked.key not in self._summed and self._root(linked) is report
+        ]
+        for summed in (report, *amendments):
+            self._summed[summed.key] = summed
+            insort(self._forgetting, (summed.event_time, summed.key))
+            self.dirty.add("x" + summed.key)
         execution = self._executions.get(report.key)
         if execution is None:
             return
@@ -380,6 +390,7 @@ class Book:
         return row
 
     @classmethod
+    @exact
     def from_rows(cls, rows: Mapping[str, Any]) -> Self:
         """Return the book that had these rows."""
         book = cls()
@@ -403,7 +414,7 @@ class Book:
                 reports.append(report)
                 if summed:
                     book._summed[report.key] = report
-        book._summed = dict(sorted(book._summed.items(), key=lambda item: (item[1].event_time, item[0])))
+        book._forgetting = sorted((report.event_time, report.key) for report in book._summed.values())
         for report in reports:
             book._add(report)
         book._aging = [entry for entry in book._aging if entry[1] not in book._summed]
@@ -413,8 +424,8 @@ class Book:
         return book
 
 
-def _rank(report: Report) -> tuple[int, str]:
-    return report.event_time, report.execution_id
+def _rank(report: Report) -> tuple[int, str, str]:
+    return report.event_time, report.execution_id, report.key  # venues may agree on the first two
 
 
 def _effective(root: Report, winner: Report | None) -> Execution | None:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from models.messages import OrderType, Side
 from models.reasons import RejectReason
@@ -13,6 +13,8 @@ RULES = 1
 """Raised whenever `decide` or the status of an account could come out otherwise for the same log."""
 
 Count = Annotated[int, Field(ge=0)]
+LimitsVersion = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}@[0-9]{1,10}$")]
+"""`profile_id@version`."""
 
 
 class _Part(BaseModel):
@@ -139,7 +141,7 @@ class RiskDecision(Message):
     inputs: Inputs
     clock: int
     as_of: AsOf
-    limits_version: Name | None
+    limits_version: LimitsVersion | None
     rules: Count
     reservation: Reservation | None
     throttle: None = None
@@ -189,7 +191,7 @@ class TradingHalt(Message):
     as_of: AsOf
     decision_seq: Count
     """The account's last decision folded."""
-    limits_version: Name
+    limits_version: LimitsVersion
     rules: Count
     actor: Name | None
     reason: Text | None

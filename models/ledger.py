@@ -160,10 +160,8 @@ class Ledger:
                     self.dirty.add("i" + intent_id)
                 continue
             approval = self.approvals.get(intent_id)
-            if approval is None or due not in (
-                approval.expires_at + EXPIRY_GRACE,
-                approval.expires_at + EXPIRY_GRACE + KEPT,
-            ):
+            kept = 0 if kind == "o" else KEPT
+            if approval is None or due != approval.expires_at + EXPIRY_GRACE + kept:
                 continue  # of an earlier approval under the same id
             if kind == "o":
                 self.open[approval.symbol].pop(intent_id, None)

@@ -146,15 +146,17 @@ class Portfolio:
             side = (approval.symbol, approval.side)
             open_sides[side] = open_sides.get(side, ZERO) + left
         symbols = set(self.account.book.positions).union(symbol for symbol, _ in open_sides)
-        return {
-            symbol: Holding(
+        holdings = (
+            Holding(
                 symbol,
                 self.account.book.position(symbol),
                 open_sides.get((symbol, Side.BUY), ZERO),
                 open_sides.get((symbol, Side.SELL), ZERO),
             )
             for symbol in sorted(symbols)
-        }
+        )
+        # Strategies that cancel each other out hold nothing: no price is needed for it.
+        return {holding.symbol: holding for holding in holdings if holding.worst}
 
     def holding(self, symbol: str) -> Holding:
         """Return the holding in `symbol`, which may be nothing."""
@@ -199,6 +201,7 @@ class Portfolio:
             symbol in self.account.drawdown.marks
             or self.returns.close(symbol) is not None
             or self.account.book.last_execution(symbol) is not None
+            or symbol in self.account.book.positions
         )
         return RejectReason.STALE_PRICE if seen else RejectReason.PRICE_UNAVAILABLE
 
@@ -254,7 +257,9 @@ class Portfolio:
             if approval.price is None or not approval.opening_quantity:
                 continue
             if broker:
-                first = book.first_report_time(intent_id)
+                first = book.first_report_time(
+                    intent_id, symbol=approval.symbol, side=approval.side, after=approval.fills_offset
+                )
                 if first is not None and first <= through:
                     continue
             multiplier = self.multiplier(approval.symbol)

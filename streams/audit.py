@@ -6,7 +6,7 @@ For each partition, in order:
 2. Each decision comes out the same, byte for byte, when every input is folded to its `as_of`; its chain of digests,
    the sequence and the key with it.
 3. Each halt comes out the same likewise, and no change of status lacks its halt. A halt is missing only if every
-   offset of `reference` that the worker may have known then calls for one (RISK.md 8).
+   offset of `reference` that the worker may have known then calls for one (docs/risk.md section 8).
 4. Each record that is no message, and only such a record, has its dead letter.
 
 What the worker has not come to yet (intents without a decision at the end, ticks after the last decision) is counted

@@ -147,9 +147,11 @@ class Broadcast:
 
     async def _run(self) -> None:
         try:
-            async with Reader(self._settings, self._names) as reader:
+            async with Reader(self._settings, self._names, following=True) as reader:
                 positions = await self._load(reader)
                 self._reader = reader
+                self._reached = {place.topic: offset for place, offset in positions.items()}
+                self._moved.set()
                 await self._follow(reader, positions)
         except asyncio.CancelledError:
             self._reader = None

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 DECISION_AGE_MAX: Final = 30 * SECOND_NS
-"""RISK.md section 2: an approval is acted on while its record is at most this far from the intent's event_time."""
+"""docs/risk.md section 2: act on an approval while its record is at most this far from the intent's event_time."""
 
 Place = tuple[int, int]
 """Partition and offset of an intent."""

@@ -13,8 +13,15 @@ from streams.config import READER_RETRY_BACKOFF_MS, Settings, kafka_arguments
 from streams.operations import BROKER_REMEDY, OperatorError
 from streams.records import Names, Record, TopicPartition
 
-FETCH_WAIT_MS = 100
-"""How long the broker holds a fetch that finds nothing; a record that arrives ends the wait at once."""
+READ_WAIT_MS = 10
+"""How long the broker holds a fetch that finds nothing, where the end is known.
+
+Everything else that is asked on the same connection waits behind it.
+"""
+FOLLOW_WAIT_MS = 500
+"""The same where the end is not known; a record that arrives ends the wait at once."""
+POLL_MS = 200
+STOP_TIMEOUT = 1.0
 RECORDS_MAX = 500
 """Handed over at once, so that reading a long topic never keeps heartbeats waiting."""
 SILENCE_MAX = 30.0
@@ -60,10 +67,12 @@ class Reader:
     Args:
         settings: How to reach the broker.
         names: The broker's names of the topics.
+        following: Whether it is for `follow`.
     """
 
-    def __init__(self, settings: Settings, names: Names) -> None:
+    def __init__(self, settings: Settings, names: Names, *, following: bool = False) -> None:
         self._names = names
+        self._wait_ms = FOLLOW_WAIT_MS if following else READ_WAIT_MS
         self._arguments = kafka_arguments(settings)
         self._consumer: Any = None
 
@@ -74,7 +83,7 @@ class Reader:
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="none",  # A position that the log does not hold is an error, not a hint.
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_wait_ms=self._wait_ms,
             retry_backoff_ms=READER_RETRY_BACKOFF_MS,
             max_poll_records=RECORDS_MAX,
         )
@@ -88,7 +97,10 @@ class Reader:
 
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
-        await self._consumer.stop()
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await self._consumer.stop()
+        # A fetcher that was just changing its assignment misses the cancellation, and `stop` would wait for ever.
+        self._consumer._fetcher._fetch_task.cancel()  # noqa: SLF001  # nothing public ends it a second time
 
     def _kafka(self, partition: TopicPartition) -> KafkaPartition:
         return KafkaPartition(self._names[partition.topic], partition.partition)
@@ -107,7 +119,7 @@ class Reader:
     ) -> AsyncIterator[list[Record]]:
         """Yield records from `positions` up to, not including, `ends`; each list is of one topic partition.
 
-        Order holds within a topic partition, and nothing is promised across them.
+        Order holds within a topic partition, and nothing is promised across them. Afterwards nothing is fetched.
 
         Raises:
             OperatorError: If the broker is silent for half a minute.
@@ -118,7 +130,7 @@ class Reader:
         self._seek({each: start for each, start in positions.items() if start < ends[each]})
         heard = time.monotonic()
         while todo:
-            fetched = await self._consumer.getmany(*todo, timeout_ms=2 * FETCH_WAIT_MS)
+            fetched = await self._consumer.getmany(*todo, timeout_ms=POLL_MS)
             for tp, found in fetched.items():
                 records = [self._names.record(each) for each in found if each.offset < todo[tp]]
                 if records:
@@ -131,6 +143,8 @@ class Reader:
             if time.monotonic() - heard > SILENCE_MAX:
                 raise OperatorError(f"no records of {_listed(todo)} for {SILENCE_MAX:.0f} s", remedy=BROKER_REMEDY)
             await asyncio.sleep(0)  # A fetch that is there already would not let anybody else run.
+        # Not `unsubscribe`: stopped right after it, aiokafka's fetcher can miss that it is to end.
+        self._consumer.pause(*self._consumer.assignment())
 
     async def read_to_end(
         self, positions: Mapping[TopicPartition, int], fold: Callable[[Record], object]

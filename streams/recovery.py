@@ -169,24 +169,26 @@ class Recovery:
             UnusableError: If the checkpoint does not fit the log.
             LedgerError: If decisions or halts do not continue those of the checkpoint.
         """
-        await self._broadcast.caught_up(await self._reader.bounds(TopicPartition(each, 0) for each in SHARED_INPUTS))
+        shared = [TopicPartition(each, 0) for each in SHARED_INPUTS]
+        own = [self._at(each) for each in (*_DECIDED, *_TAIL, Topic.ORDER_INTENTS)]
+        bounds = await self._reader.bounds([*shared, *own])
+        await self._broadcast.caught_up(bounds)
         tables = AccountTables(store)
         state = State(self._broadcast.replica.shared, tables)
         anchors = anchors_of(vector)
         if vector is not None:
             state.restore(vector["state"])
         replica = Replica(self._number, self._codec, state)
-        bounds = await self._reader.bounds([self._at(topic) for topic in (*_DECIDED, *_TAIL, Topic.ORDER_INTENTS)])
         await verify_anchors(anchors, self._number, bounds, self._reader)
         starts = {topic: anchors[topic].offset + 1 if topic in anchors else 0 for topic in (*_DECIDED, *_TAIL)}
         for topic, start in starts.items():
             if start == 0 and topic is not Topic.DEAD_LETTERS:
                 require_beginning(self._at(topic), bounds[self._at(topic)])
         tail = _Tail(replica, Trail(anchors))
-        await self._read(_DECIDED, starts, tail.decided)  # 3
+        await self._read(_DECIDED, starts, bounds, tail.decided)  # 3
         await self._broadcast.covers(replica.known)  # 4
-        ends = await self._read((Topic.FILLS,), starts, tail.fold)  # 5
-        ends |= await self._read((Topic.EQUITY_TICKS,), starts, tail.tick)
+        await self._read((Topic.FILLS,), starts, bounds, tail.fold)  # 5
+        await self._read((Topic.EQUITY_TICKS,), starts, bounds, tail.tick)
         return Opened(
             replica=replica,
             tables=tables,
@@ -196,22 +198,27 @@ class Recovery:
             owed=tail.owed,
             published=frozenset(tail.published),
             shared_through=shared_through(vector),
-            next_offsets=self._next_offsets(replica, bounds, ends),
+            next_offsets=self._next_offsets(replica, bounds),
             source=source,
             folded=tail.count,
             seconds=time.monotonic() - started,
         )
 
     async def _read(
-        self, topics: tuple[Topic, ...], starts: Mapping[Topic, int], fold: Callable[[Record], object]
-    ) -> dict[Topic, int]:
-        ends = await self._reader.read_to_end({self._at(topic): starts[topic] for topic in topics}, fold)
-        return {place.topic: end for place, end in ends.items()}
+        self,
+        topics: tuple[Topic, ...],
+        starts: Mapping[Topic, int],
+        bounds: Mapping[TopicPartition, Bounds],
+        fold: Callable[[Record], object],
+    ) -> None:
+        places = {self._at(topic): starts[topic] for topic in topics}
+        async for records in self._reader.read(places, {place: bounds[place].end for place in places}):
+            for record in records:
+                fold(record)
 
-    def _next_offsets(
-        self, replica: Replica, bounds: Mapping[TopicPartition, Bounds], ends: Mapping[Topic, int]
-    ) -> dict[Topic, int]:
+    def _next_offsets(self, replica: Replica, bounds: Mapping[TopicPartition, Bounds]) -> dict[Topic, int]:
         """Return where reading goes on, after making sure that the log holds all that decisions were taken on."""
+        ends = {topic: bounds[self._at(topic)].end for topic in _TAIL}
         known = {Topic.FILLS: replica.known.fills, Topic.EQUITY_TICKS: replica.known.equity_ticks}
         for topic, offset in known.items():
             if replica.folded(topic) < offset:

@@ -12,7 +12,7 @@ from models.decisions import AccountStatus, AsOf, HaltCause, Source
 from models.drawdown import Measure, assess
 from models.heatmap import Exposure, HeatMap, heat_map
 from models.limits import Limits
-from models.messages import Side
+from models.messages import EVERY, Side
 from models.portfolio import Portfolio
 from models.state import State
 from models.wire import Exact
@@ -159,9 +159,9 @@ def describe(state: State, account: str) -> AccountReport:
     )
     bound = reference.account(account)
     limits = portfolio.limits
-    if columns.clock == 0 and bound is None:
+    if columns.clock == 0 and (bound is None or bound.account == EVERY):
         raise UnknownAccountError(
-            f"nothing is known of account {account}: it has no tick, no fill, no intent, no record"
+            f"nothing is known of account {account}: no tick, no fill, no intent, no record of its own"
         )
     drawdown = columns.drawdown
     assessment = None if limits is None else assess(drawdown, limits)

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streams.cli import audit, demo, report, submit, topics, watch, worker
+from streams.cli import audit, demo, publish, report, submit, topics, watch, worker
 from streams.cli.status import BAD, INTERRUPTED, complain
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.add_typer(topics.app, name="topics")
 app.command("submit")(submit.submit)
+app.command("publish")(publish.publish)
 app.add_typer(watch.app, name="watch")
 app.command("report")(report.report)
 app.command("audit")(audit.audit)

@@ -145,7 +145,7 @@ def _table(first: str, *rest: str, words: tuple[int, ...] = ()) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for number, name in enumerate((first, *rest)):
         table.add_column(name, justify="left" if number == 0 or number in words else "right", overflow="fold")
     return table

@@ -100,7 +100,7 @@ def submit(
     if file is None:
         source = _each(_from_flags(said, allow_resize=allow_resize, reduce_only=reduce_only))
     else:
-        source = _read(file)
+        source = _as_they_come() if file == "-" else _each(_from_file(file))
     settings = load()
 
     async def run() -> int:
@@ -155,22 +155,23 @@ async def _each(lines: Iterable[_Line]) -> AsyncIterator[_Line]:
         yield line
 
 
-async def _read(file: str) -> AsyncIterator[_Line]:
-    """Yield the intents of a file, or of standard input as they come."""
-    if file == "-":
-        async for number, text in _standard_input():
-            yield _parsed(number, text)
-        return
+def _from_file(file: str) -> list[_Line]:
+    """Return the intents of a file, if every line is one."""
     try:
-        texts = await asyncio.to_thread(Path(file).read_bytes)
+        texts = Path(file).read_bytes()
     except OSError as error:
         raise typer.Exit(complain(f"cannot read {file}: {error.strerror or error}")) from None
     lines = [_parsed(number, text) for number, text in enumerate(texts.splitlines(), 1) if text.strip()]
     bad = [line for line in lines if line.intent is None]
     if bad:
         raise typer.Exit(complain(*(f"{file}, {line.why}" for line in bad), f"nothing of {file} was sent"))
-    for line in lines:
-        yield line
+    return lines
+
+
+async def _as_they_come() -> AsyncIterator[_Line]:
+    """Yield the intents on standard input."""
+    async for number, text in _standard_input():
+        yield _parsed(number, text)
 
 
 async def _standard_input() -> AsyncIterator[tuple[int, bytes]]:

@@ -54,15 +54,10 @@ def create(
         if violations:
             raise topics.TopicsError(violations)
         if starter is not None:
-            await _admit_everybody(starter)
+            from streams.starter import admit_everybody
 
-    async def _admit_everybody(currency: str) -> None:
-        from streams.publisher import Publisher
-        from streams.starter import starter_records
-
-        async with Publisher(settings) as publisher:
-            delivered = await publisher.send_all(starter_records(currency, event_time=time.time_ns()))
-        typer.echo(f"wrote default@1 and the records for every account, symbol and strategy: {delivered[0]}")
+            delivered = await admit_everybody(settings, starter, event_time=time.time_ns())
+            typer.echo(f"wrote {len(delivered)} starter records" if delivered else "the starter records are there")
 
     asyncio.run(run())
 

@@ -84,7 +84,7 @@ async def _follow(
 
     names, partitions = await find_gate(settings)
     try:
-        async with Reader(settings, names) as reader:
+        async with Reader(settings, names, following=True) as reader:
             bounds = await reader.bounds([TopicPartition(topic, number) for number in range(partitions)])
             starts = {here: it.beginning if from_beginning else it.end for here, it in bounds.items()}
             async for fetched in reader.follow(starts):

@@ -124,7 +124,7 @@ class Audience:
 
     async def watch(self) -> AsyncIterator[RiskDecision | TradingHalt]:
         """Follow the topics from their beginning for ever; yield decisions and halts as they come."""
-        async with Reader(self._settings, self._layout.names) as reader:
+        async with Reader(self._settings, self._layout.names, following=True) as reader:
             places = [
                 TopicPartition(topic, number)
                 for topic in FOLLOWED
@@ -158,20 +158,21 @@ class Audience:
         view = AccountView(account, columns.ledger.status, columns.drawdown.equity)
         limits = portfolio.limits
         if limits is not None:
-            view.losses = tuple(_losses(columns.drawdown, limits))
+            view.losses = tuple(_losses(columns.drawdown, limits, latched=view.status is AccountStatus.HALT))
         if portfolio.equity is not None and limits is not None:
             for valued in portfolio.value_others(None).valued:
-                share = float(valued.amount / portfolio.equity)
+                share = float(valued.amount) / float(portfolio.equity)
                 view.sectors[valued.sector] = view.sectors.get(valued.sector, 0.0) + share
         return view
 
 
-def _losses(drawdown: Drawdown, limits: Limits) -> Iterator[Loss]:
+def _losses(drawdown: Drawdown, limits: Limits, *, latched: bool) -> Iterator[Loss]:
+    """Yield the present losses; of a halted account the worst ones, since they are what keeps it halted."""
     for measure, name, limit in (
         (drawdown.session, "session", limits.drawdown_halt),
         (drawdown.high_water, "high water", limits.high_water_halt),
         (drawdown.daily, "daily", limits.daily_loss_halt),
     ):
-        if limit is not None and measure.current is not None:
-            share = float(measure.current.loss) / float(measure.current.base)
-            yield Loss(name, max(0.0, share), float(limit))
+        pair = measure.worst if latched else measure.current
+        if limit is not None and pair is not None:
+            yield Loss(name, max(0.0, float(pair.loss) / float(pair.base)), float(limit))

@@ -1,35 +1,53 @@
 """The demo's screen: drawdowns and heat by account, halts and commands, decisions as they come; or plain lines."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
+from itertools import islice
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.text import Text
 
-from models.decisions import AccountStatus, CheckResult, DecisionStatus, Outcome, RiskDecision, TradingHalt
+from models.decisions import AccountStatus, CheckResult, DecisionStatus, HaltCause, Outcome, RiskDecision, TradingHalt
+from models.reasons import Flag
 from streams.cli.text import DECISION_STYLE, STATUS_STYLE, amount, order
 from streams.demo.board import AccountView, Board
 from streams.demo.cast import CAST
 from streams.demo.market import Market
 
 SECTORS: Final = {
-    "Information Technology": "Tech",
-    "Communication Services": "Comm",
+    "Information Technology": "Tec",
+    "Communication Services": "Com",
     "Financials": "Fin",
     "Industrials": "Ind",
-    "Consumer Discretionary": "Disc",
-    "Consumer Staples": "Stap",
-    "Health Care": "Hlth",
-    "Energy": "Ener",
-    "Other": "Fund",
+    "Consumer Discretionary": "Dis",
+    "Consumer Staples": "Sta",
+    "Health Care": "Hea",
+    "Energy": "Ene",
+    "Other": "Etf",
 }
 """Columns of the heat map; what has no column of its own is a fund."""
+WIDE: Final = 110
+"""From so many columns on, every reason has room."""
+CELL: Final = 4
+BEFORE_BARS: Final = 25
+AFTER_BARS: Final = 11
+
+CAUSES: Final = {
+    HaltCause.DAILY_LOSS: "daily loss",
+    HaltCause.DRAWDOWN_HIGH_WATER: "high water",
+    HaltCause.DRAWDOWN_SESSION: "session",
+    HaltCause.OPERATOR: "by hand",
+}
 
 EVENTS_KEPT: Final = 60
+SHOWN_SHARE: Final = 0.005
+"""What rounds to 1 %."""
+BAD_DAY: Final = -0.03
+"""The index's return from which on it is set in bold."""
 BLOCKS: Final = " ▏▎▍▌▋▊▉█"
 HEAT: Final = ((0.60, "on red3"), (0.40, "on dark_orange3"), (0.20, "on gold3"), (0.0, "on dark_green"))
 """Background by share of equity: the default limits of a sector are 40 % for a warning and 60 %."""
@@ -42,18 +60,23 @@ def bar(part: float, width: int) -> str:
     return ("█" * whole + (BLOCKS[rest] if rest else "")).ljust(width)
 
 
-def evidence(decision: RiskDecision) -> str:
-    """Return the reasons of a rejection, the first that has numbers with them; or what an approval warns of."""
+def evidence(decision: RiskDecision, *, every: bool = True) -> str:
+    """Return the reasons of a rejection, the first with its numbers; or what an approval warns of.
+
+    Args:
+        decision: The decision.
+        every: Whether to name all of them, or the first and how many more there are.
+    """
     if decision.status is DecisionStatus.APPROVED:
-        return "resized" if "RESIZED" in decision.warnings else ""
+        return "resized" if Flag.RESIZED in decision.warnings else ""
     failed = {check.name: check for check in decision.checks if check.outcome is Outcome.FAIL}
     equity = decision.inputs.equity.value if decision.inputs.equity is not None else None
-    words: list[str] = []
-    for reason in decision.reasons:
-        check = failed.get(reason)
-        numbers = _percent_of(check, equity) if check is not None and not words else ""
-        words.append(f"{reason} {numbers}".rstrip())
-    return ", ".join(words)
+    first = decision.reasons[0]
+    words = f"{first} {_percent_of(failed[first], equity) if first in failed else ''}".rstrip()
+    rest = decision.reasons[1:]
+    if not rest:
+        return words
+    return f"{words}, {', '.join(rest)}" if every else f"{words}, {len(rest)} more"
 
 
 def _percent_of(check: CheckResult, equity: Decimal | None) -> str:
@@ -62,6 +85,16 @@ def _percent_of(check: CheckResult, equity: Decimal | None) -> str:
     if not money or equity is None or equity <= 0 or check.value is None or check.limit is None:
         return ""
     return f"{float(check.value / equity):.0%} > {float(check.limit / equity):.0%}"
+
+
+def halt_words(halt: TradingHalt) -> str:
+    """Return why an account has its status, and what it had before."""
+    words = " still" if halt.status is halt.previous_status else f" after {halt.previous_status}"
+    if halt.causes:
+        words += ": " + ", ".join(CAUSES[cause] for cause in halt.causes)
+    if halt.drawdown:
+        words += f"; {amount(halt.drawdown * 100, 1)} % below its session's peak"
+    return words
 
 
 class LiveScreen:
@@ -103,15 +136,9 @@ class LiveScreen:
     def show(self, message: RiskDecision | TradingHalt) -> None:
         """Take in a decision or a halt."""
         if isinstance(message, TradingHalt):
-            line = Text(f"{self._day():%d %b}  ")
-            line.append(f"{message.account} {message.previous_status} -> ", style="dim")
+            line = Text(f"{self._day():%d %b}  {message.account} ")
             line.append(message.status, style=STATUS_STYLE[message.status])
-            if message.causes:
-                line.append(f"  {', '.join(message.causes)}")
-            if message.drawdown is not None and message.status is not AccountStatus.NORMAL:
-                line.append(f"  {amount(message.drawdown * 100, 1)} % below peak")
-            if message.status is AccountStatus.HALT:
-                line.stylize("red")
+            line.append(halt_words(message), style="red" if message.status is AccountStatus.HALT else "")
             self._events.append(line)
 
     def _day(self) -> date:
@@ -127,7 +154,9 @@ class LiveScreen:
         lines.append(_rule("halts and commands", width))
         lines += _last(self._events, events)
         lines.append(_rule("decisions", width))
-        lines += _last(map(_decision_line, self._board.decisions), left - events)
+        newest = islice(reversed(self._board.decisions), left - events)
+        wide = width >= WIDE
+        lines += _last([_decision_line(decision, wide=wide) for decision in newest][::-1], left - events)
         lines.append(self._footer(width))
         for number, line in enumerate(lines[:height]):
             line.truncate(width, overflow="ellipsis", pad=True)
@@ -146,41 +175,40 @@ class LiveScreen:
         level, before = tape.index[self._session], tape.index[self._session - 1]
         change = float(level / before) - 1
         line.append(f"  S&P 500 {amount(level)} ")
-        line.append(f"{change:+.2%}", style="green" if change >= 0 else "red" if change > -0.03 else "bold red")  # noqa: PLR2004
+        line.append(f"{change:+.2%}", style="green" if change >= 0 else "red" if change > BAD_DAY else "bold red")
         played = f"{self._session - tape.first + 1}/{len(tape.sessions) - tape.first} "
         line.append(" " * max(1, width - line.cell_len - len(played)))
         line.append(played, style="dim")
         return line
 
     def _table(self, width: int) -> Iterator[Text]:
-        cell = 5
-        bars = max(8, min(30, width - 38 - cell * len(SECTORS)))
-        head = Text(f" {'account':10}{'status':8}{'equity':>6} {'loss / limit':{bars + 13}}", style="dim")
+        bars = max(8, min(30, width - BEFORE_BARS - AFTER_BARS - CELL * len(SECTORS)))
+        head = Text(f" {'account':10}{'status':8}{'equity':>6}", style="dim")
+        head.append(f" {'loss of limit':{bars + AFTER_BARS - 1}}")
         for name in SECTORS.values():
-            head.append(f"{name:>{cell}}")
+            head.append(f"{name:>{CELL}}")
         yield head
         for trader in CAST:
-            yield self._row(self._view(trader.account), bars, cell)
+            yield self._row(self._view(trader.account), bars)
 
-    def _row(self, view: AccountView, bars: int, cell: int) -> Text:
+    def _row(self, view: AccountView, bars: int) -> Text:
         style = STATUS_STYLE[view.status]
         line = Text(" ")
         line.append(f"{view.name:10}", style="bold" if view.status is AccountStatus.HALT else "")
         line.append(f"{view.status:8}", style=style)
-        line.append(f"{'-' if view.equity is None else f'{float(view.equity) / 1000:.0f} k':>6} ")
+        line.append(f"{'-' if view.equity is None else f'{float(view.equity) / 1000:.0f}k':>6} ")
         loss = view.worst
         if loss is None:
-            line.append(" " * (bars + 13))
+            line.append(" " * (bars + AFTER_BARS - 1))
         else:
             line.append(bar(loss.used, bars), style=f"{style.removeprefix('bold ')} on grey19")
-            line.append(f" {loss.share:5.1%}/{loss.limit:3.0%} ".ljust(13))
+            line.append(f"{loss.share * 100:5.1f} /{loss.limit * 100:2.0f}%".ljust(AFTER_BARS - 1))
         shares = dict.fromkeys(SECTORS, 0.0)
         for sector, share in view.sectors.items():
             shares[sector if sector in SECTORS else "Other"] += share
         for share in shares.values():
-            text = f"{share:.0%}".rjust(cell - 1) if share >= 0.005 else "·".rjust(cell - 1)  # noqa: PLR2004  # rounds to 1 %
             line.append(" ")
-            line.append(text, style=_heat(share))
+            line.append(f"{share * 100:.0f}".rjust(CELL - 1) if share >= SHOWN_SHARE else "  ·", style=_heat(share))
         return line
 
     def _footer(self, width: int) -> Text:
@@ -197,7 +225,7 @@ class LiveScreen:
 
 
 def _heat(share: float) -> str:
-    if share < 0.005:  # noqa: PLR2004  # rounds to nothing
+    if share < SHOWN_SHARE:
         return "dim"
     return "white " + next(style for least, style in HEAT if share >= least)
 
@@ -206,16 +234,16 @@ def _rule(title: str, width: int) -> Text:
     return Text(f"── {title} ".ljust(width, "─"), style="dim")
 
 
-def _last(lines: "Iterator[Text] | deque[Text]", count: int) -> list[Text]:
+def _last(lines: Iterable[Text], count: int) -> list[Text]:
     kept = list(lines)[-count:] if count > 0 else []
     return [line.copy() for line in kept] + [Text("")] * (count - len(kept))
 
 
-def _decision_line(decision: RiskDecision) -> Text:
+def _decision_line(decision: RiskDecision, *, wide: bool) -> Text:
     line = Text(" ")
     line.append(f"{decision.status:8} ", style=DECISION_STYLE[decision.status])
     line.append(f"{decision.account or '-':10}{order(decision):24} ")
-    line.append(evidence(decision), style="" if decision.reasons else "dim")
+    line.append(evidence(decision, every=wide), style="" if decision.reasons else "dim")
     return line
 
 

@@ -1,0 +1,53 @@
+"""The lines an operator sees."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, ProducerFenced
+
+from streams.operations import OperatorError, say
+
+
+def _die(statement: str) -> subprocess.CompletedProcess[str]:
+    program = f"from streams.operations import *\nfrom aiokafka.errors import *\n{statement}\nprint('alive')"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "because", "remedy"),
+    [
+        (f"{ProducerFenced.__name__}()", "ProducerFenced", "another worker has taken over"),
+        (f"{KafkaConnectionError.__name__}('x')", "KafkaConnectionError", "see whether the broker is up"),
+        ("OperatorError('the disk is gone', remedy='buy another')", "the disk is gone", "buy another"),
+        ("KeyError('x')", "KeyError: 'x'", "it is a defect: report it"),
+        ("'three\\nlines\\nhere'", "three lines here", "restart"),
+    ],
+)
+def test_fail_stop_ends_with_70_and_one_line(error: str, because: str, remedy: str) -> None:
+    ended = _die(f"fail_stop('committing partition 3', {error})")
+    assert ended.returncode == 70
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert 'stopped doing="committing partition 3"' in ended.stderr
+    assert because in ended.stderr
+    assert remedy in ended.stderr
+
+
+def test_fail_stop_says_where_a_defect_was_met() -> None:
+    ended = _die("try:\n    {}['x']\nexcept KeyError as error:\n    fail_stop('deciding order-intents/0@7', error)")
+    assert "because=\"KeyError: 'x' at <string>:4\"" in ended.stderr
+
+
+def test_say_is_one_line_of_fields(capfd: pytest.CaptureFixture[str]) -> None:
+    say("ready", partitions="0,1", folder="two words", why='a "b"\nc', nothing="")
+    line = capfd.readouterr().out
+    assert re.fullmatch(
+        r"""\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ready partitions=0,1 folder="two words" why="a 'b' c" nothing=""\n""",
+        line,
+    )
+
+
+def test_an_operator_error_carries_its_remedy() -> None:
+    assert OperatorError("text").remedy == "restart"

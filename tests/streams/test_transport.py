@@ -1,0 +1,212 @@
+"""The parts of Faust and aiokafka that nobody promised to keep, and what the transport makes of them."""
+
+import asyncio
+import importlib.metadata
+import inspect
+from collections import defaultdict
+from typing import Any
+
+import aiokafka.producer.sender
+import faust.transport.drivers.aiokafka as driver
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka.consumer.fetcher import Fetcher
+from faust.app import App
+from faust.channels import Channel
+from faust.tables import TableManager
+from faust.tables.recovery import Recovery
+from faust.transport.consumer import Consumer, ThreadDelegateConsumer
+from faust.types import TP
+from mode.threads import ServiceThread
+
+from streams import ledger, transport
+from streams.records import Batch, Names, Topic, TopicPartition
+from streams.topics import Topics
+from streams.transport import GateConsumer
+
+PRIVATE: dict[object, tuple[str, ...]] = {
+    driver.AIOKafkaConsumerThread: ("_create_worker_consumer", "_ensure_consumer", "assignment", "seek", "on_start"),
+    driver.Consumer: ("_new_consumer_thread", "_to_message"),
+    ThreadDelegateConsumer: ("_commit", "_getmany", "assignment"),
+    Consumer: ("_drain_messages", "_get_active_partitions", "perform_seek", "stop_flow", "resume_flow"),
+    ServiceThread: ("start", "_serve", "_gather_remaining_tasks"),
+    Channel: ("_clone_args", "put"),
+    TableManager: ("_update_channels", "on_start"),
+    Recovery: ("_resume_streams",),
+    App: ("_new_consumer", "_on_partitions_assigned", "_on_partitions_revoked"),
+    AIOKafkaConsumer: ("last_poll_timestamp", "last_stable_offset", "position", "pause"),
+    Fetcher: ("_proc_fetch_request", "_fetch_requests_routine"),
+    AIOKafkaProducer: ("create_batch", "send_batch", "begin_transaction", "commit_transaction"),
+}
+"""What is overridden or called although it is private, or would do harm if it were gone."""
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in PRIVATE.items() for name in names])
+def test_a_part_that_is_relied_on_is_still_there(owner: object, name: str) -> None:
+    assert callable(getattr(owner, name))
+
+
+def test_versions_are_those_that_were_read() -> None:
+    """Whoever raises one of these reads the new sources first."""
+    assert importlib.metadata.version("faust-streaming") == "0.15.3"
+    assert importlib.metadata.version("aiokafka") == "0.14.0"
+
+
+def test_arguments_are_what_the_overrides_take() -> None:
+    assert list(inspect.signature(Consumer._drain_messages).parameters) == ["self", "fetcher"]
+    assert list(inspect.signature(ThreadDelegateConsumer._getmany).parameters) == [
+        "self",
+        "active_partitions",
+        "timeout",
+    ]
+    assert list(inspect.signature(Fetcher._proc_fetch_request).parameters) == [
+        "self",
+        "assignment",
+        "node_id",
+        "request",
+    ]
+
+
+def test_the_wait_after_a_commit_is_short() -> None:
+    assert ledger.BATCH_BYTES
+    assert aiokafka.producer.sender.BACKOFF_OVERRIDE == 0.001
+
+
+def test_faust_seeks_before_records_flow() -> None:
+    """Reading goes on where `perform_seek` says: it must come after the partitions are open and before the flow."""
+    source = inspect.getsource(Recovery._resume_streams)
+    steps = ("on_rebalance_complete.send", "perform_seek", "resume_flow")
+    assert [source.index(step) for step in steps] == sorted(source.index(step) for step in steps)
+
+
+class FakeKafka:
+    """What is asked of aiokafka's consumer."""
+
+    def __init__(self) -> None:
+        self.positions: dict[TP, int] = {}
+
+    async def position(self, tp: TP) -> int:
+        """Return where the last fetch ended."""
+        return self.positions[tp]
+
+
+class FakeOwnership:
+    """Has room, or has none."""
+
+    def __init__(self) -> None:
+        self.full: set[TopicPartition] = set()
+
+    def has_room(self, place: TopicPartition) -> bool:
+        """Tell."""
+        return place not in self.full
+
+
+class FakeApp:
+    """What is asked of the app."""
+
+    def __init__(self) -> None:
+        self.names = Names(Topics.declared())
+        self.ownership = FakeOwnership()
+        self.consumer_generation_id = 1
+
+
+class Bench(GateConsumer):
+    """The consumer, without Faust around it."""
+
+    def __init__(self) -> None:
+        self.app: Any = FakeApp()
+        self.flow_active = True
+        self.kafka = FakeKafka()
+        self._thread: Any = self
+        self._handed_over = {}
+        self.active = {TP(topic, 0) for topic in ("order-intents", "fills", "equity-ticks")}
+        self.fetches: list[dict[TP, list[ConsumerRecord]]] = []
+        self.asked: list[set[TP]] = []
+        self.delivered: list[Batch] = []
+        self.agents: asyncio.Queue[Batch] = asyncio.Queue()
+        self.callback: Any = self._deliver
+
+    def _get_active_partitions(self) -> set[TP]:
+        return self.active
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        del timeout
+        self.asked.append(set(active_partitions or ()))
+        return self.fetches.pop(0)
+
+    def _to_message(self, tp: TP, record: Any) -> Any:
+        return type("Message", (), {"tp": tp, "value": record})()
+
+    async def _deliver(self, message: Any) -> None:
+        batch: Batch = message.value
+        self.delivered.append(batch)
+        if batch.topic is not Topic.ORDER_INTENTS:
+            self.agents.put_nowait(batch)
+
+
+def _fetched(topic: str, *offsets: int) -> list[ConsumerRecord]:
+    return [ConsumerRecord(topic, 0, offset, 5, 1, b"A", b"{}", None, 1, 2, ()) for offset in offsets]
+
+
+async def _agent(bench: Bench) -> None:
+    while True:
+        batch = await bench.agents.get()
+        await asyncio.sleep(0)
+        assert not any(each.topic is Topic.ORDER_INTENTS for each in bench.delivered[-1:])
+        batch.done.set()
+
+
+async def test_a_fetch_is_one_batch_for_each_partition_and_intents_come_last() -> None:
+    bench = Bench()
+    agent = asyncio.create_task(_agent(bench))
+    intents, fills, ticks = (TP(topic, 0) for topic in ("order-intents", "fills", "equity-ticks"))
+    bench.kafka.positions = {intents: 9, fills: 5, ticks: 2}
+    bench.fetches = [
+        {intents: _fetched("order-intents", 7, 8), fills: _fetched("fills", 4), ticks: _fetched("equity-ticks", 1)}
+    ]
+    await bench._fetch()
+    assert [batch.topic for batch in bench.delivered] == [Topic.FILLS, Topic.EQUITY_TICKS, Topic.ORDER_INTENTS]
+    assert [record.offset for record in bench.delivered[-1].records] == [7, 8]
+    assert bench.delivered[-1].records[0].time == 5_000_000
+    agent.cancel()
+
+
+async def test_a_batch_begins_where_the_last_one_ended() -> None:
+    bench = Bench()
+    intents = TP("order-intents", 0)
+    bench.kafka.positions[intents] = 4  # two records and a marker
+    bench.fetches = [{intents: _fetched("order-intents", 1, 2)}, {intents: _fetched("order-intents", 6)}]
+    await bench._fetch()
+    bench.kafka.positions[intents] = 7
+    await bench._fetch()
+    assert [(batch.start, batch.end) for batch in bench.delivered] == [(None, 4), (4, 7)]
+
+
+async def test_what_a_rebalance_cut_off_is_vouched_for_by_nobody() -> None:
+    bench = Bench()
+    intents = TP("order-intents", 0)
+    bench._handed_over[intents] = 1
+    bench.kafka.positions = defaultdict(lambda: 9)
+    bench.flow_active = False
+    assert await bench._hand_over(intents, _fetched("order-intents", 1), 1) is None
+    bench.flow_active = True
+    assert await bench._hand_over(intents, _fetched("order-intents", 1), generation=0) is None
+    batch = await bench._hand_over(intents, _fetched("order-intents", 8), 1)
+    assert batch is not None
+    assert batch.start is None
+    assert bench.delivered == [batch]
+
+
+async def test_nothing_is_fetched_that_nobody_has_room_for() -> None:
+    bench = Bench()
+    bench.app.ownership.full = {TopicPartition(Topic.ORDER_INTENTS, 0)}
+    bench.fetches = [{}]
+    await bench._fetch()
+    assert bench.asked == [{TP("fills", 0), TP("equity-ticks", 0)}]
+    bench.app.ownership.full |= {TopicPartition(Topic.FILLS, 0), TopicPartition(Topic.EQUITY_TICKS, 0)}
+    await bench._fetch()
+    assert len(bench.asked) == 1
+
+
+def test_a_poll_is_small_enough_for_heartbeats() -> None:
+    assert transport.POLL_RECORDS_MAX <= 500
