@@ -11,7 +11,7 @@ from models.canonical import canonical_bytes
 from models.decisions import DeadLetter, RiskDecision, TradingHalt
 from models.state import State
 from streams.codec import Codec, decode_decision, decode_halt
-from streams.records import SHARED_INPUTS, Record, Topic
+from streams.records import Record, Topic
 from streams.replica import Replica, SharedReplica
 
 Log = Mapping[Topic, Sequence[Record]]
@@ -65,7 +65,7 @@ def check_dead_letters(log: Log, codec: Codec, partition: int) -> int:
     """Check that exactly the records that are no message have a dead letter."""
     shared = SharedReplica(codec)
     replica = Replica(partition, codec, State(shared.shared))
-    expected = {}
+    expected: dict[bytes | None, bytes | None] = {}
     for topic in (Topic.FILLS, Topic.EQUITY_TICKS):
         for record in log[topic]:
             expected |= {letter.key: letter.value for letter in replica.fold(record).dead_letters}

@@ -3,16 +3,13 @@
 import asyncio
 import random
 import time
-from collections import defaultdict
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from models.canonical import SECOND_NS, canonical_bytes
-from models.decisions import DeadLetter, RiskDecision, TradingHalt
+from models.canonical import SECOND_NS
 from models.messages import (
     EquityMark,
     ExecutionType,
@@ -23,16 +20,14 @@ from models.messages import (
     Resume,
     Side,
 )
-from models.state import State
-from streams.codec import Codec, decode_decision, decode_halt
+from streams.codec import Codec
 from streams.config import Settings
 from streams.publisher import Message, Publisher
-from streams.records import Record, Topic
-from streams.replica import Replica, SharedReplica
+from streams.records import Topic
 from streams.starter import starter_records
 from streams.topics import Topics
-from tests.judge import check_dead_letters, check_decisions, check_halts
 from tests.integration.workers import WorkerProcess, read_epochs, read_partition, worker
+from tests.judge import check_dead_letters, check_decisions, check_halts
 
 SYMBOLS = ("AAPL", "MSFT", "XOM", "JPM", "SPY")
 
@@ -43,7 +38,7 @@ class Load:
     def __init__(self, seed: int, *, accounts: int) -> None:
         self._random = random.Random(seed)
         self._accounts = [f"A-{number}" for number in range(accounts)]
-        self._equity = {account: 100_000 for account in self._accounts}
+        self._equity = dict.fromkeys(self._accounts, 100000)
         self._count = 0
 
     def _account(self) -> str:
@@ -176,7 +171,7 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(
         epochs = asyncio.run(read_epochs(settings, Topic.RISK_DECISIONS, partition))
         assert all(earlier <= later for earlier, later in pairwise(epochs)), "an older owner wrote after a newer one"
     with capsys.disabled():
-        print(
+        print(  # noqa: T201  # the figures are the point
             f"\n{decisions} decisions, {halts} halts, {letters} dead letters,"
             f" seconds from start to ready after a kill: {', '.join(f'{each:.1f}' for each in took)}"
         )

@@ -19,7 +19,7 @@ from streams.store import Row, encode_vector
 STEP_NS: Final = 1_000_000_000
 
 
-class Crash(BaseException):  # noqa: N818  # as little an error as SIGKILL is
+class Crash(BaseException):  # as little an error as SIGKILL is
     """The process is gone. Nothing catches it but the simulation."""
 
 

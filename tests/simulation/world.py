@@ -1,4 +1,4 @@
-"""A gate of one partition in which anything may happen at any moment: messages, faults, and workers that come and go."""
+"""A gate of one partition in which anything may happen: messages, faults, and workers that come and go."""
 
 import random
 from collections.abc import Iterator
@@ -84,7 +84,7 @@ class Messages:
             self._log.append(again.topic, again.key, again.value)
         elif topic is Topic.REFERENCE:
             engaged = self._chance.random() < 0.3
-            switch = {"scope": KillScope.SYMBOL, "target": "Y", "mode": KillMode.ALL}
+            switch: dict[str, Any] = {"scope": KillScope.SYMBOL, "target": "Y", "mode": KillMode.ALL}
             self._reference(KillSwitch(**self._said(), **switch, engaged=engaged))
         else:
             account = self._chance.choice(ACCOUNTS)
@@ -119,13 +119,13 @@ class Messages:
 
     def _tick(self, account: str) -> EquityMark | SessionOpen | Resume | OperatorHalt:
         roll = self._chance.random()
-        at = {"account": account, "event_time": self._log.now}
+        at: dict[str, Any] = {"account": account, "event_time": self._log.now}
         if roll < 0.1:
             return Resume(**at, actor="ops", reason="test")
         if roll < 0.15:
             return OperatorHalt(**at, actor="ops", reason="test")
         self._equity[account] = self._equity[account] * self._chance.randrange(90, 110) // 100
-        value = {"equity": Decimal(self._equity[account])}
+        value: dict[str, Any] = {"equity": Decimal(self._equity[account])}
         if roll < 0.2:
             return SessionOpen(**at, **value, actor="feed", session="2023-11-14")
         return EquityMark(**at, **value, marks={s: PriceMark(price=Decimal(100), atr=Decimal(1)) for s in SYMBOLS})

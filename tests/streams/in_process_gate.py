@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 
+from models.canonical import canonical_bytes
 from models.decisions import RiskDecision, TradingHalt
 from models.messages import OrderIntent
 from models.state import State
@@ -12,7 +13,6 @@ from streams.demo.script import Raw
 from streams.publisher import Message, destination
 from streams.records import SHARED_INPUTS, Outgoing, Record, Topic
 from streams.replica import Folded, Replica, SharedReplica
-from models.canonical import canonical_bytes
 
 NOW = 1_790_000_000_000_000_000
 """Every record's time: long after the sessions that are played."""

@@ -10,7 +10,7 @@ from streams.agents import daily_returns, equity_ticks, fills, guarded, order_in
 from streams.records import Batch, Record, Topic
 
 
-class Stopped(BaseException):  # noqa: N818  # as little an error as an exit is
+class Stopped(BaseException):  # as little an error as an exit is
     """What `fail_stop` is here."""
 
 

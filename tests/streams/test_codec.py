@@ -174,8 +174,10 @@ def test_a_refusal_names_the_field_and_the_value(value: bytes | None, why: str) 
         (_record(_intent(), key=b"\xff"), r"the key must be the account, 'A-1', was '\xff'"),
         (
             _record(_intent(), partition=(HOME + 1) % 4),
-            f"key 'A-1' belongs on partition {HOME} of 4, was on {(HOME + 1) % 4}: the producer must use the Java"
-            " client's murmur2 partitioner",
+            (
+                f"key 'A-1' belongs on partition {HOME} of 4, was on {(HOME + 1) % 4}: the producer must use the Java"
+                " client's murmur2 partitioner"
+            ),
         ),
         (
             _record(
@@ -212,7 +214,7 @@ def test_a_refusal_elsewhere(record: Record, why: str) -> None:
 
 
 def test_reference_takes_any_key_and_facts_take_unknown_fields() -> None:
-    said = {"event_time": 1, "actor": "a", "reason": "r"}
+    said: dict[str, Any] = {"event_time": 1, "actor": "a", "reason": "r"}
     profile = canonical_bytes(LimitProfile(**said, profile_id="p", profile_version=1))
     assert isinstance(CODEC.reference(_record(profile, topic=Topic.REFERENCE, key=b"\xff")), LimitProfile)
     tick = b'{"kind":"mark","account":"A-1","event_time":5,"equity":"1","venue_says":[1.5,"\xc3\xa9"]}'

@@ -25,7 +25,7 @@ from streams.tables import AccountTables
 NOW = 1_700_000_000_000_000_000
 
 
-class Stopped(BaseException):  # noqa: N818  # as little an error as an exit is
+class Stopped(BaseException):  # as little an error as an exit is
     """What `fail_stop` is here."""
 
 
@@ -207,7 +207,7 @@ async def test_a_failed_commit_ends_the_process() -> None:
     bench.partition.decide(_intents(0))
     task = bench.partition._task
     assert task is not None
-    with pytest.raises(Stopped, match="committing partition 0.*fenced"):
+    with pytest.raises(Stopped, match=r"committing partition 0.*fenced"):
         await task
 
 

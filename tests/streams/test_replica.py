@@ -45,8 +45,7 @@ def test_a_missing_record_breaks_its_chain(log: dict[Topic, list[Record]], topic
     records = [record for record in log[topic] if record.key == keys.most_common(1)[0][0]]
     assert len(records) > 1
     with pytest.raises(LedgerError, match="does not continue its chain"):
-        for record in records[1:]:
-            replica.fold(record)
+        replica.fold(records[1])
 
 
 def test_what_decisions_knew_is_remembered(log: dict[Topic, list[Record]]) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from models.messages import EquityMark, PriceMark
 from models.state import State
+from streams.codec import Codec
 from streams.operations import OperatorError
 from streams.replica import SharedReplica
-from streams.codec import Codec
 from streams.store import DamagedError, Row, Store
 from streams.tables import ACCOUNT_TABLES, AccountTables
 

@@ -9,7 +9,7 @@ from streams.records import Topic, TopicPartition
 from streams.watchdog import LOST_SECONDS, STALE_SECONDS, STALLED_SECONDS, Watchdog
 
 
-class Stopped(BaseException):  # noqa: N818  # as little an error as an exit is
+class Stopped(BaseException):  # as little an error as an exit is
     """What `fail_stop` is here."""
 
 
