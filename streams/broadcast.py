@@ -183,7 +183,7 @@ class Broadcast:
         if vector is None:
             self._store.clear()
             for place in _PLACES.values():
-                require_beginning(place, bounds[place])
+                require_beginning(place, bounds[place], None)
         return {place: self.replica.folded(topic) + 1 for topic, place in _PLACES.items()}
 
     async def _load_checkpoint(

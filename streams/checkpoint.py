@@ -7,17 +7,20 @@ record there is another log, whatever its length; the checkpoint is then of no u
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Self
 
+import orjson
+
 from models.canonical import sha256
 from models.state import State
 from streams.operations import OperatorError
 from streams.reader import Bounds, Reader
 from streams.records import SHARED_INPUTS, Outgoing, Record, Topic, TopicPartition
 from streams.replica import SharedReplica
-from streams.store import VECTOR_KEY, Row, encode_vector
+from streams.store import FORMAT, VECTOR_KEY, Row, Store, encode_vector
 
 _STABLE: Final = frozenset(Topic) - {Topic.CHECKPOINTS, Topic.DEAD_LETTERS}
 """Topics whose records stay: compaction may remove the others'."""
 _DIGITS: Final = 16
+_RESTORE_ROWS: Final = 10_000
 Vector = Mapping[str, Any]
 
 
@@ -99,23 +102,26 @@ def outgoing(rows: list[Row], vector: Vector) -> list[Outgoing]:
     ]
 
 
-def row_of(record: Record) -> Row | None:
-    """Return the row in a record of `checkpoints`; None for a vector."""
-    table, separator, key = (record.key or b"").partition(b"\0")
-    return Row(table.decode(), key, record.value) if separator else None
+def _row_of(record: Record) -> Row:
+    table, _, key = (record.key or b"").partition(b"\0")
+    return Row(table.decode(), key, record.value)
 
 
-def require_beginning(place: TopicPartition, bounds: Bounds) -> None:
-    """Check that a topic partition still holds its first record, where there is no checkpoint to go on from.
+def require_beginning(place: TopicPartition, bounds: Bounds, vector: Vector | None) -> None:
+    """Check that a topic partition of which a checkpoint knows no record, or there is none, holds its first record.
 
     Raises:
-        OperatorError: If it does not: a state without what was deleted would be a wrong one.
+        UnusableError: If it does not, so that the checkpoint cannot be gone on from.
+        OperatorError: If it does not, and there is none: a state without what was deleted would be a wrong one.
     """
-    if bounds.beginning > 0:
-        raise OperatorError(
-            f"{place} begins at offset {bounds.beginning}, and no checkpoint says what it held before",
-            remedy="restore the topic or a checkpoint; RUNBOOK.md says how",
-        )
+    if bounds.beginning == 0:
+        return
+    if vector is not None:
+        raise UnusableError(f"the checkpoint knows nothing of {place}, which begins at offset {bounds.beginning}")
+    raise OperatorError(
+        f"{place} begins at offset {bounds.beginning}, and no checkpoint says what it held before",
+        remedy="restore the topic or a checkpoint; RUNBOOK.md says how",
+    )
 
 
 async def verify_anchors(
@@ -141,3 +147,50 @@ async def verify_anchors(
         found.add(place)
     for place in starts.keys() - found:
         raise UnusableError(f"the checkpoint knows {place}@{starts[place]}, the topic has no record there")
+
+
+async def restore(store: Store, place: TopicPartition, reader: Reader) -> Vector | None:
+    """Fill a database from the `checkpoints` topic, and return the vector; None where the topic has none.
+
+    Args:
+        store: The database; whatever it holds is thrown away.
+        place: The partition's place in the topic.
+        reader: Reads it.
+
+    Raises:
+        UnusableError: If it holds something that is no checkpoint.
+    """
+    store.clear()
+    newest: bytes | None = None
+    rows: list[Row] = []
+
+    def keep(record: Record) -> None:
+        nonlocal newest
+        if record.key == VECTOR_KEY:
+            newest = record.value
+        else:
+            rows.append(_row_of(record))
+        if len(rows) >= _RESTORE_ROWS:
+            store.write_part(rows)
+            rows.clear()
+
+    try:
+        await reader.read_to_end({place: (await reader.bounds([place]))[place].beginning}, keep)
+        vector: Vector | None = None if newest is None else orjson.loads(newest)
+        if vector is None or vector.get("format") != FORMAT:
+            return None
+        store.write(rows, vector)  # Only now does the database count.
+    except (KeyError, ValueError) as error:
+        raise UnusableError(f"{place} holds something that is no checkpoint: {error!r}") from error
+    return vector
+
+
+async def tombstones(place: TopicPartition, reader: Reader) -> list[Outgoing]:
+    """Return records that delete every row and vector in the `checkpoints` topic."""
+    keys: dict[bytes | None, bool] = {}
+
+    def note(record: Record) -> None:
+        keys[record.key] = record.value is not None
+
+    await reader.read_to_end({place: (await reader.bounds([place]))[place].beginning}, note)
+    return [Outgoing(Topic.CHECKPOINTS, key, None) for key, alive in keys.items() if alive]

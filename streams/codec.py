@@ -272,10 +272,15 @@ def _ours(model: type[M], record: Record) -> M:
         raise LedgerError(f"{record.place} is no {model.__name__} of this version of seawall: {text}") from None
 
 
-def encode_decision(decision: RiskDecision) -> Outgoing:
-    """Return the record of a decision; its key is the account, none where that is unknown."""
+def encode_decision(decision: RiskDecision, *, why: str | None = None) -> Outgoing:
+    """Return the record of a decision; its key is the account, none where that is unknown.
+
+    Args:
+        decision: The decision.
+        why: What was wrong with a MALFORMED intent.
+    """
     key = None if decision.account is None else decision.account.encode()
-    return Outgoing(Topic.RISK_DECISIONS, key, canonical_bytes(decision))
+    return Outgoing(Topic.RISK_DECISIONS, key, canonical_bytes(decision), why)
 
 
 def encode_halt(halt: TradingHalt) -> Outgoing:

@@ -29,6 +29,8 @@ aiokafka.producer.sender.BACKOFF_OVERRIDE = 0.001
 
 EPOCH_HEADER: Final = "epoch"
 """Header of every record: the producer epoch in decimal digits."""
+WHY_HEADER: Final = "why"
+"""Header of a MALFORMED decision: what was wrong with the record, one line of ASCII."""
 BATCH_BYTES: Final = 256 * 1024
 STOP_TIMEOUT: Final = 5.0
 
@@ -118,7 +120,10 @@ class Ledger:
         return batches
 
     def _append(self, batch: Any, record: Outgoing) -> bool:  # noqa: ANN401  # aiokafka has no types
-        return batch.append(timestamp=None, key=record.key, value=record.value, headers=self._headers) is not None
+        headers = self._headers
+        if record.why is not None:
+            headers = [*headers, (WHY_HEADER, record.why.encode())]
+        return batch.append(timestamp=None, key=record.key, value=record.value, headers=headers) is not None
 
     async def stop(self) -> None:
         """Let go of the partition. What was not committed never was."""

@@ -1,10 +1,13 @@
 """What an operator sees of a worker: one line per event, and one line before it ends itself."""
 
 import asyncio
+import logging
+import math
 import os
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from aiokafka.errors import (
@@ -62,6 +65,43 @@ def say(event: str, **fields: object) -> None:
     os.write(1, _line(event, fields).encode())
 
 
+class Libraries(logging.Handler):
+    """Shows what libraries warn of, a line each, and each kind of line once in a while.
+
+    While a broker is down, aiokafka says the same five hundred times a second.
+
+    Args:
+        pause: Seconds until the same kind is shown again.
+    """
+
+    def __init__(self, *, pause: float = 10.0) -> None:
+        super().__init__(logging.WARNING)
+        self._pause = pause
+        self._shown: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record, or count it."""
+        kind = (record.name, str(record.msg))
+        shown, left_out = self._shown.get(kind, (-math.inf, 0))
+        now = time.monotonic()
+        if now - shown < self._pause:
+            self._shown[kind] = (shown, left_out + 1)
+            return
+        self._shown[kind] = (now, 0)
+        fields = {"library": record.name, "level": record.levelname.lower(), "text": record.getMessage()}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["because"] = _reason(record.exc_info[1])
+        if left_out:
+            fields["left_out"] = str(left_out)
+        os.write(2, _line("log", fields).encode())
+
+
+def hear_libraries() -> None:
+    """Let libraries report warnings and errors, and spare them the making of anything less."""
+    logging.basicConfig(handlers=[Libraries()], force=True)
+    logging.disable(logging.INFO)
+
+
 def fail_stop(doing: str, error: BaseException | str) -> NoReturn:
     """End the process at once with status 70 and one line on standard error.
 
@@ -77,7 +117,7 @@ def fail_stop(doing: str, error: BaseException | str) -> NoReturn:
     os._exit(EX_SOFTWARE)
 
 
-def _line(event: str, fields: dict[str, object]) -> str:
+def _line(event: str, fields: Mapping[str, object]) -> str:
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
     return " ".join([stamp, event, *(f"{name}={_quoted(str(value))}" for name, value in fields.items())]) + "\n"

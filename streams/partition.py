@@ -220,7 +220,7 @@ class Partition:
         try:
             decision = self.replica.decide(record)
             self.replica.state.fold_decision(decision)
-            self._owed.append(encode_decision(decision))
+            self._owed.append(encode_decision(decision, why=self.replica.why_malformed(record, decision)))
             if decision.account is not None:
                 self._evaluate(decision.account)
         except Exception as error:  # noqa: BLE001  # whatever it is, the record must be met again

@@ -66,6 +66,8 @@ class Outgoing(NamedTuple):
     topic: Topic
     key: bytes | None
     value: bytes | None
+    why: str | None = None
+    """Why an intent is MALFORMED. It travels in a header: words may change, a decision's bytes may not."""
 
 
 class Batch:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from models.canonical import sha256
 from models.decisions import AsOf, RiskDecision, TradingHalt
 from models.ledger import Chain
+from models.refusal import Refused
 from models.state import Shared, State
 from streams.codec import Codec, LedgerError, decode_decision, decode_halt, encode_dead_letter
 from streams.records import Outgoing, Record, Topic
@@ -169,6 +170,13 @@ class Replica:
             time=record.time,
             raw_digest=lambda: sha256(record.value or b""),
         )
+
+    def why_malformed(self, record: Record, decision: RiskDecision) -> str | None:
+        """Return in words what was wrong with an intent that was decided MALFORMED; None where nothing was."""
+        if decision.account is not None:
+            return None
+        message = self._codec.order_intent(record)  # read again: this is rare, and decisions carry no words
+        return message.why if isinstance(message, Refused) else None
 
     def evaluate(self, account: str, *, tick: int | None = None) -> TradingHalt | None:
         """Return the halt that the account's status calls for now, if any. Pure; `fold_halt` takes it in.

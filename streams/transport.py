@@ -21,7 +21,7 @@ import faust
 import faust.transport.drivers.aiokafka as driver
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from faust.types import TP, ConsumerMessage
+from faust.types import TP, AppT, Message
 from faust.types.transports import ConsumerT
 from mode import ServiceT
 from mode.utils.futures import maybe_async
@@ -222,13 +222,13 @@ class GateTransport(driver.Transport):
     Consumer: ClassVar[type[ConsumerT]] = GateConsumer
 
 
-class Batches(faust.Schema):
+class Batches(faust.Schema[Any, Any]):
     """Leaves keys and values as the consumer made them."""
 
-    def loads_key(self, app: Any, message: ConsumerMessage, **_: Any) -> Any:  # noqa: ANN401, ARG002  # Faust's own
+    def loads_key(self, app: AppT, message: Message, **_: Any) -> Any:  # noqa: ANN401, ARG002  # Faust's own
         """Return the key as it is."""
         return message.key
 
-    def loads_value(self, app: Any, message: ConsumerMessage, **_: Any) -> Any:  # noqa: ANN401, ARG002  # Faust's own
+    def loads_value(self, app: AppT, message: Message, **_: Any) -> Any:  # noqa: ANN401, ARG002  # Faust's own
         """Return the batch."""
         return message.value

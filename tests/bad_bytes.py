@@ -129,6 +129,10 @@ NOT_JSON: dict[str, bytes | None] = {
     "deep objects": b'{"a":' * 5000 + b"1" + b"}" * 5000,
     "lone surrogate": b'{"symbol":"\\ud800"}',
     "over 64 KiB": b'{"reason":"' + b"x" * 70_000 + b'"}',
+    "utf-32": "{}".encode("utf-32"),
+    "XML": b"<intent/>",
+    "a pickle": b"\x80\x04\x95",
+    "900 kB of space": b"{" + b" " * 900_000 + b"}",
     "avro": b"\x00\x00\x00\x00\x01\x02",
 }
 

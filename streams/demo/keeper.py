@@ -80,7 +80,8 @@ class Keeper:
 def main() -> None:
     """Serve until standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        # Not SIG_IGN: what is started would inherit that, and be deaf to being ended.
+        signal.signal(number, lambda *_: None)
     keeper = Keeper(Path(sys.argv[1]))
     try:
         for line in sys.stdin:

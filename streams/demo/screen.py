@@ -149,8 +149,8 @@ class LiveScreen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
         lines = [self._header(width), *self._table(width)]
-        left = height - len(lines) - 3  # two rules and the footer
-        events = max(3, left * 2 // 5)
+        left = max(0, height - len(lines) - 3)  # two rules and the footer
+        events = min(left, max(3, left * 2 // 5))
         lines.append(_rule("halts and commands", width))
         lines += _last(self._events, events)
         lines.append(_rule("decisions", width))
@@ -291,9 +291,7 @@ class PlainScreen:
             self._counts[message.status] += 1
             self._reasons.update(str(reason) for reason in message.reasons[:1])
             return
-        causes = f" {', '.join(message.causes)}" if message.causes else ""
-        below = "" if message.drawdown is None else f", {amount(message.drawdown * 100, 1)} % below peak"
-        self._write(f"{self._day()} {message.account} {message.previous_status} -> {message.status}{causes}{below}")
+        self._write(f"{self._day()} {message.account} {message.status}{halt_words(message)}")
 
     def _day(self) -> str:
         return "" if self._market is None else self._market.tape.sessions[self._session]

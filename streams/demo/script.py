@@ -143,7 +143,7 @@ class Script:
                 )
                 self.market.desks["pension"].book("KO", Side.BUY, Decimal(100), manual.last_price or Decimal(0))
                 yield Cue("someone trades 100 KO for pension by telephone", (manual,))
-            case "2008-10-16" | "2020-03-19":
+            case "2008-09-12" | "2020-03-19":
                 yield Cue("four feeds send garbage", _garbage(time))
 
     def _bust(self, account: str, time: int) -> Iterator[Cue]:
@@ -323,7 +323,7 @@ def _malformed(time: int) -> tuple[Raw, ...]:
 
 def _garbage(time: int) -> tuple[Raw, ...]:
     mark = {"kind": "mark", "account": "tech", "event_time": time, "equity": "NaN"}
-    change = {"symbol": "KO", "session": "2008-10-16", "simple_return": "99", "event_time": time}
+    change = {"symbol": "KO", "session": "2008-09-12", "simple_return": "99", "event_time": time}
     return (
         Raw(Topic.FILLS, b"tech", b"8=FIX.4.4|35=8|"),
         Raw(Topic.EQUITY_TICKS, b"tech", orjson.dumps(mark)),

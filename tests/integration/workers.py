@@ -15,6 +15,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer
 
 from streams.config import PREFIX, Settings, kafka_arguments
+from streams.ledger import EPOCH_HEADER
 from streams.reader import Reader
 from streams.records import Names, Record, Topic, TopicPartition
 from streams.topics import Topics
@@ -123,8 +124,8 @@ async def read_partition(
     return records
 
 
-async def read_epochs(settings: Settings, topic: Topic, partition: int) -> list[int]:
-    """Return the producer epochs in the headers of a topic partition's records, in their order."""
+async def read_headers(settings: Settings, topic: Topic, partition: int) -> list[dict[str, str]]:
+    """Return the headers of a topic partition's records, in their order."""
     name = Names(Topics.of(settings))[topic]
     consumer = AIOKafkaConsumer(
         name, **kafka_arguments(settings), auto_offset_reset="earliest", isolation_level="read_committed"
@@ -134,10 +135,15 @@ async def read_epochs(settings: Settings, topic: Topic, partition: int) -> list[
         await asyncio.sleep(0)
         [assigned] = [tp for tp in consumer.assignment() if tp.partition == partition]
         end = (await consumer.end_offsets([assigned]))[assigned]
-        epochs: list[int] = []
+        headers: list[dict[str, str]] = []
         while await consumer.position(assigned) < end:
-            for record in (await consumer.getmany(assigned, timeout_ms=200)).get(assigned, ()):
-                epochs += [int(value) for key, value in record.headers if key == "epoch"]
-        return epochs
+            fetched = await consumer.getmany(assigned, timeout_ms=200)
+            headers += [{key: value.decode() for key, value in each.headers} for each in fetched.get(assigned, ())]
+        return headers
     finally:
         await consumer.stop()
+
+
+async def read_epochs(settings: Settings, topic: Topic, partition: int) -> list[int]:
+    """Return the producer epochs in the headers of a topic partition's records, in their order."""
+    return [int(headers[EPOCH_HEADER]) for headers in await read_headers(settings, topic, partition)]

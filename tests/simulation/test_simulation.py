@@ -27,7 +27,7 @@ def _no_exit(doing: str, error: BaseException | str) -> NoReturn:
     raise AssertionError(f"{doing}: {error}") from (error if isinstance(error, BaseException) else None)
 
 
-def _fresh_rows(world: World) -> dict[str, dict[str, Any]]:
+def fresh_rows(world: World) -> dict[str, dict[str, Any]]:
     """Return the rows that a fold of the whole log gives."""
     log = world.log.records()
     shared = SharedReplica(Codec(1))
@@ -56,7 +56,7 @@ def test_any_run_leaves_a_true_log(seed: int, monkeypatch: pytest.MonkeyPatch) -
     check_decisions(log, codec, 0)
     check_halts(log, codec, 0)
     check_dead_letters(log, codec, 0)
-    assert world.rows() == _fresh_rows(world)
+    assert world.rows() == fresh_rows(world)
 
 
 def test_the_faults_happen() -> None:

@@ -31,7 +31,7 @@ from models.messages import (
 from streams.codec import Codec
 from streams.partition import Partition
 from streams.records import ACCOUNT_INPUTS, Batch, Record, Topic
-from streams.recovery import Recovery
+from streams.recovery import Opened, Recovery
 from streams.tables import ACCOUNT_TABLES
 from tests.simulation.broker import Crash, Disk, DiskStore, FencedError, Log, LogBroadcast, LogLedger, LogReader
 
@@ -143,6 +143,7 @@ class Worker:
         self._codec = Codec(1)
         self._broadcast = LogBroadcast(log, self._codec)
         self.partition: Partition
+        self.opened: Opened
 
     async def open(self) -> None:
         """Take the partition over."""
@@ -150,7 +151,9 @@ class Worker:
         store: Any = DiskStore(self._disk)
         broadcast: Any = self._broadcast
         reader: Any = LogReader(self._log, self._chance, self._faults)
-        opened = await Recovery(ledger, lambda: store, codec=self._codec, broadcast=broadcast, reader=reader).open()
+        opened = self.opened = await Recovery(
+            ledger, lambda: store, codec=self._codec, broadcast=broadcast, reader=reader
+        ).open()
         self.partition = Partition(
             opened.replica,
             broadcast.replica,
@@ -211,8 +214,8 @@ class World:
         self._chance = random.Random(seed)
         self.log = Log()
         self._messages = Messages(self.log, self._chance)
-        self._disks = [Disk() for _ in range(MACHINES)]
-        self._workers: list[Worker] = []
+        self.disks = [Disk() for _ in range(MACHINES)]
+        self.workers: list[Worker] = []
         """The newest last; the others have been replaced and do not know it."""
         self.events: list[str] = []
 
@@ -224,7 +227,7 @@ class World:
                 (self._say, self._deliver, self._commit, self._start, self._lose_disk), (30, 30, 20, 3, 1)
             )[0]
             await action()
-        await self._finish()
+        await self.finish()
 
     async def _say(self) -> None:
         for _ in range(self._chance.randrange(1, 6)):
@@ -244,47 +247,52 @@ class World:
                 await worker.commit(checkpoint=self._chance.random() < 0.4)
             except (Crash, FencedError) as end:
                 self.events.append(type(end).__name__)
-                self._workers.remove(worker)
+                self.workers.remove(worker)
 
     def _some_workers(self) -> Iterator[Worker]:
-        yield from [worker for worker in self._workers if self._chance.random() < 0.7]
+        yield from [worker for worker in self.workers if self._chance.random() < 0.7]
 
     async def _start(self) -> None:
         """Start a worker; those before it are gone, or go on until the broker refuses them."""
         if self._chance.random() < 0.5:
-            self._workers.clear()
+            self.workers.clear()
         # A worker that was replaced has the other machine: RocksDB's lock lets no two share a disk.
-        taken = [worker.machine for worker in self._workers]
+        taken = [worker.machine for worker in self.workers]
         free = [machine for machine in range(MACHINES) if machine not in taken]
         if not free:
             return
         await self._open(self._chance.choice(free), faults=0.05)
 
     async def _open(self, machine: int, *, faults: float) -> None:
-        worker = Worker(self.log, machine, self._disks[machine], self._chance, faults)
+        worker = Worker(self.log, machine, self.disks[machine], self._chance, faults)
         try:
             await worker.open()
         except (Crash, FencedError) as end:
             self.events.append(f"{type(end).__name__} while opening")
         else:
-            self._workers.append(worker)
+            self.workers.append(worker)
 
     async def _lose_disk(self) -> None:
         machine = self._chance.randrange(MACHINES)
-        self._workers = [worker for worker in self._workers if worker.machine != machine]
-        self._disks[machine] = Disk()
+        self.workers = [worker for worker in self.workers if worker.machine != machine]
+        self.disks[machine] = Disk()
 
-    async def _finish(self) -> None:
-        self._workers.clear()
+    async def finish(self) -> None:
+        """Let one new worker, without faults, deal with all that is there and write a checkpoint."""
+        self.workers.clear()
         self.machine = self._chance.randrange(MACHINES)
         await self._open(self.machine, faults=0)
-        [worker] = self._workers
+        [worker] = self.workers
         worker.broadcast()
         for topic in (Topic.FILLS, Topic.EQUITY_TICKS, Topic.ORDER_INTENTS):
             worker.deliver_all(topic)
         await worker.commit(checkpoint=True)
         await worker.commit(checkpoint=True)
 
+    def lose_every_disk(self) -> None:
+        """Leave nothing but the topics."""
+        self.disks = [Disk() for _ in range(MACHINES)]
+
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the last checkpoint."""
-        return {table: DiskStore(self._disks[self.machine]).rows(table) for table in ACCOUNT_TABLES}
+        return {table: DiskStore(self.disks[self.machine]).rows(table) for table in ACCOUNT_TABLES}

@@ -40,12 +40,12 @@ def audited(log: Log) -> Verdict:
 
 @pytest.fixture
 def log() -> Log:
-    """The log until mid-October 2008, so that each audit is quick."""
+    """The log until late September 2008, so that each audit is quick."""
     whole = played().gate.log
     last = next(
         number
         for number, record in enumerate(whole[Topic.RISK_DECISIONS])
-        if decode_decision(record).clock > 1_224_200_000 * 10**9
+        if decode_decision(record).clock > 1_222_387_200 * 10**9
     )
     as_of = decode_decision(whole[Topic.RISK_DECISIONS][last]).as_of
     ends = {
@@ -71,8 +71,7 @@ def log() -> Log:
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> random.Random:
     number = random.SystemRandom().randrange(10**9)
-    request.node.add_report_section("call", "seed", str(number))
-    print("seed", number)  # noqa: T201  # shown where a test fails
+    request.node.add_report_section("setup", "seed", str(number))  # shown where a test fails
     return random.Random(number)
 
 
@@ -88,12 +87,12 @@ def test_the_whole_demo_is_clean() -> None:
 def test_the_part_is_clean(log: Log) -> None:
     verdict = audited(log)
     assert verdict.clean, verdict.findings
-    assert verdict.decisions > 300
+    assert verdict.decisions > 200
 
 
-def test_what_is_not_decided_yet_is_counted(log: Log) -> None:
-    # The last decisions' halts must go with them: they know of decisions that are then not there.
-    del log[Topic.RISK_DECISIONS][-3:]
+def test_what_is_not_decided_yet_is_counted_and_not_judged() -> None:
+    log = {topic: list(records) for topic, records in played().gate.log.items()}
+    del log[Topic.RISK_DECISIONS][-3:]  # no halt came after them, or it would know of decisions that are not there
     verdict = audited(log)
     assert verdict.undecided == 3
     assert verdict.clean, verdict.findings

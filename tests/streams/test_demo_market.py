@@ -33,8 +33,8 @@ def test_the_crash_weeks_halt_and_quiet_weeks_do_not(acts: Played) -> None:
         for halt in acts.gate.all_halts
         if halt.status is AccountStatus.HALT and halt.previous_status is not AccountStatus.HALT
     }
-    weeks = (("2008-09-15", "2008-09-20"), ("2008-09-29", "2008-10-04"), ("2008-10-06", "2008-10-11"))
-    weeks += (("2020-03-09", "2020-03-14"), ("2020-03-16", "2020-03-21"))
+    weeks = [("2008-09-15", "2008-09-20"), ("2008-09-29", "2008-10-04"), ("2008-10-06", "2008-10-11")]
+    weeks += [("2020-03-09", "2020-03-14"), ("2020-03-16", "2020-03-21")]
     for first, last in weeks:
         assert any(moment(first, 0) <= clock < moment(last, 0) for _, clock in halted), first
     calm = (("2008-09-02", "2008-09-13"), ("2020-02-18", "2020-02-22"))

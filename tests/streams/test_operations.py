@@ -1,5 +1,6 @@
 """The lines an operator sees."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
-from streams.operations import OperatorError, say
+from streams.operations import Libraries, OperatorError, say
 
 
 def _die(statement: str) -> subprocess.CompletedProcess[str]:
@@ -50,3 +51,18 @@ def test_say_is_one_line_of_fields(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_an_operator_error_carries_its_remedy() -> None:
     assert OperatorError("text").remedy == "restart"
+
+
+def test_libraries_are_heard_once_in_a_while(capfd: pytest.CaptureFixture[str]) -> None:
+    handler = Libraries(pause=1000)
+
+    def warn(number: int) -> None:
+        handler.emit(logging.LogRecord("aiokafka", logging.ERROR, "", 1, "no node %s", (number,), None))
+
+    for number in range(3):
+        warn(number)
+    handler._pause = 0
+    warn(3)
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.endswith('log library=aiokafka level=error text="no node 0"')
+    assert second.endswith('log library=aiokafka level=error text="no node 3" left_out=2')
