@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -47,11 +47,11 @@ def intent(intent_id: str, account: str = ACCOUNTS[0], *, quantity: int = 1, eve
 
 
 @pytest.fixture
-def running(settings: Settings, topics: Topics, tmp_path: Path) -> AsyncIterator[WorkerProcess]:
+def running(settings: Settings, topics: Topics, tmp_path: Path) -> Iterator[WorkerProcess]:
     del topics
     with worker(settings, tmp_path) as process:
         asyncio.run(_prepare(settings))
-        yield process  # type: ignore[misc]  # a plain generator
+        yield process
 
 
 async def _prepare(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -29,27 +30,46 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str, **more: str) -> "subprocess.Popen[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "streams", *arguments],
-        env={**environment, "TMPDIR": str(folder), **more},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Start(Protocol):
+    """Starts `seawall` with these arguments and these variables."""
+
+    def __call__(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]": ...
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Start commands, and end those that a failed test leaves."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streams", *arguments],
+            env={**environment, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=60)
 
 
 def processes(folder: Path) -> list[str]:
     """Return the command lines of processes that have to do with the folder."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(folder) in line and " ps " not in line]
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(folder) in line]
 
 
 def nothing_is_left(folder: Path) -> None:
     deadline = time.monotonic() + 30
-    while processes(folder) or list(folder.iterdir()):
-        assert time.monotonic() < deadline, (processes(folder), list(folder.iterdir()))
+    while left := [*processes(folder), *map(str, folder.iterdir())]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.05)
 
 
@@ -63,8 +83,8 @@ def lines_until(process: "subprocess.Popen[str]", text: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_it_plays_sums_up_audits_and_cleans_up(folder: Path) -> None:
-    process = start(folder, *FAST)
+def test_it_plays_sums_up_audits_and_cleans_up(start: Start, folder: Path) -> None:
+    process = start(*FAST)
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 0, said
     assert "2020: the pandemic" in said
@@ -81,8 +101,10 @@ def test_it_plays_sums_up_audits_and_cleans_up(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["broker on", "worker: process", "2020-02-24"])
-def test_a_signal_at_any_moment_leaves_nothing(folder: Path, number: signal.Signals, moment: str) -> None:
-    process = start(folder, *FAST, PYTHONUNBUFFERED="1")
+def test_a_signal_at_any_moment_leaves_nothing(
+    start: Start, folder: Path, number: signal.Signals, moment: str
+) -> None:
+    process = start(*FAST)
     list(lines_until(process, moment))
     process.send_signal(number)
     process.send_signal(number)  # pressing it twice changes nothing
@@ -92,8 +114,8 @@ def test_a_signal_at_any_moment_leaves_nothing(folder: Path, number: signal.Sign
 
 
 @pytest.mark.slow
-def test_kill_dash_nine_leaves_nothing(folder: Path) -> None:
-    process = start(folder, *FAST, PYTHONUNBUFFERED="1")
+def test_kill_dash_nine_leaves_nothing(start: Start, folder: Path) -> None:
+    process = start(*FAST)
     list(lines_until(process, "2020-02-24"))
     assert any(keeper.__file__ in line for line in processes(folder))
     process.kill()
@@ -102,8 +124,8 @@ def test_kill_dash_nine_leaves_nothing(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_named(folder: Path) -> None:
-    process = start(folder, *FAST, PYTHONUNBUFFERED="1")
+def test_a_worker_that_dies_is_named(start: Start, folder: Path) -> None:
+    process = start(*FAST)
     told = "".join(lines_until(process, "2020-02-24"))
     worker = re.search(r"worker: process (\d+)", told)
     assert worker is not None
@@ -116,15 +138,15 @@ def test_a_worker_that_dies_is_named(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_keep_leaves_it_up_until_ctrl_c(folder: Path) -> None:
-    process = start(folder, *FAST, "--keep", PYTHONUNBUFFERED="1")
+def test_keep_leaves_it_up_until_ctrl_c(start: Start, folder: Path) -> None:
+    process = start(*FAST, "--keep")
     told = "".join(lines_until(process, "report visitor"))
     found = re.search(r"export SEAWALL_BOOTSTRAP_SERVERS=(\S+)", told)
     assert found is not None
     order = re.search(r"submit (--account.*)$", told, re.MULTILINE)
     assert order is not None
     time.sleep(1)
-    asked = start(folder, "submit", *order[1].split(), SEAWALL_BOOTSTRAP_SERVERS=found[1])
+    asked = start("submit", *order[1].split(), SEAWALL_BOOTSTRAP_SERVERS=found[1])
     said, _ = asked.communicate(timeout=60)
     assert asked.returncode == 0, said
     assert said.startswith("APPROVED  buy 10 KO  for visitor/by-hand")
@@ -135,9 +157,9 @@ def test_keep_leaves_it_up_until_ctrl_c(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_plays_on_a_broker_of_ones_own(folder: Path, broker: Broker, settings: Settings) -> None:
+def test_it_plays_on_a_broker_of_ones_own(start: Start, folder: Path, broker: Broker, settings: Settings) -> None:
     del settings
-    process = start(folder, *FAST, "--external", SEAWALL_BOOTSTRAP_SERVERS=broker.bootstrap)
+    process = start(*FAST, "--external", SEAWALL_BOOTSTRAP_SERVERS=broker.bootstrap)
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 0, said
     assert "from the environment" in said

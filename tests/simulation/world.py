@@ -217,6 +217,8 @@ class World:
         self.disks = [Disk() for _ in range(MACHINES)]
         self.workers: list[Worker] = []
         """The newest last; the others have been replaced and do not know it."""
+        self.machine: int | None = None
+        """Where the last worker ran."""
         self.events: list[str] = []
 
     async def run(self, steps: int) -> None:
@@ -280,7 +282,8 @@ class World:
     async def finish(self) -> None:
         """Let one new worker, without faults, deal with all that is there and write a checkpoint."""
         self.workers.clear()
-        self.machine = self._chance.randrange(MACHINES)
+        if self.machine is None:
+            self.machine = self._chance.randrange(MACHINES)
         await self._open(self.machine, faults=0)
         [worker] = self.workers
         worker.broadcast()
@@ -295,4 +298,5 @@ class World:
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the last checkpoint."""
+        assert self.machine is not None
         return {table: DiskStore(self.disks[self.machine]).rows(table) for table in ACCOUNT_TABLES}
