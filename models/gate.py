@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from models.book import ZERO
 from models.canonical import SECOND_NS, canonical_bytes, sha256
-from models.checks import Check, run_checks
+from models.check import Check
+from models.checks import run_checks
 from models.correlation import Returns
 from models.decisions import (
     RULES,

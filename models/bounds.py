@@ -1,0 +1,263 @@
+"""The checks of a size (docs/risk.md sections 4, 5, 7 and 9): order, concentration, cash.
+
+An exposure check fails only where the exposure is past its limit *and* worse than before. Limits are multiplied out
+(`limit * equity`), never divided.
+"""
+
+from decimal import Decimal
+
+from pydantic import JsonValue
+
+from models.book import ZERO
+from models.canonical import plain
+from models.check import Check, for_openings
+from models.messages import LimitProfile, Side
+from models.portfolio import MARKET_MARKUP
+from models.reasons import RejectReason
+from models.request import Request, Size
+
+# --- 33 to 40: size
+
+
+def invalid_lot(request: Request, size: Size) -> Check:
+    """Fail where the opening part is no multiple of the lot."""
+    if request.instrument is None:
+        return Check.skip(RejectReason.INVALID_LOT)
+    lot = request.instrument.lot
+    return Check(RejectReason.INVALID_LOT, failed=bool(size.opening % lot), value=size.opening, limit=lot)
+
+
+def size_exceeds_risk(request: Request, size: Size) -> Check:
+    """Fail where the opening is above the gate's own size."""
+    reason = RejectReason.SIZE_EXCEEDS_RISK
+    if request.sizing is None or request.sizing.quantity is None:
+        return Check.skip(reason)
+    sized = request.sizing.quantity
+    check = Check(reason, failed=size.opening > sized, value=size.opening, limit=sized, opening_max=sized)
+    return for_openings(check, size)
+
+
+def size_exceeds_cap(request: Request, size: Size) -> Check:
+    """Fail where one opening order takes more than its share of equity."""
+    reason, limits, equity, value = (
+        RejectReason.SIZE_EXCEEDS_CAP,
+        request.limits,
+        request.portfolio.equity,
+        request.value,
+    )
+    if limits is None or equity is None or value is None:
+        return Check.skip(reason)
+    return _spending(request, size, reason, cost=value, available=limits.entry_max * equity)
+
+
+def max_order_quantity(request: Request, size: Size) -> Check:
+    """Fail where the order is larger than any order may be."""
+    reason, limits = RejectReason.MAX_ORDER_QUANTITY, request.limits
+    if limits is None:
+        return Check.skip(reason)
+    most = limits.order_quantity_max
+    room = most - request.holding.reducible(request.intent.side)
+    opening_max = request.with_opening(max(ZERO, room), reducing=ZERO).opening
+    return Check(reason, failed=size.quantity > most, value=size.quantity, limit=most, opening_max=opening_max)
+
+
+def max_order_notional(request: Request, size: Size) -> Check:
+    """Fail where the order is worth more than any order may be."""
+    reason, limits, value, instrument = (
+        RejectReason.MAX_ORDER_NOTIONAL,
+        request.limits,
+        request.value,
+        request.instrument,
+    )
+    if limits is None or value is None or instrument is None:
+        return Check.skip(reason)
+    most, notional = limits.order_notional_max, size.quantity * value
+    room = max(ZERO, most - request.holding.reducible(request.intent.side) * value)
+    opening_max = room // (value * instrument.lot) * instrument.lot
+    return Check(reason, failed=notional > most, value=notional, limit=most, opening_max=opening_max)
+
+
+# --- 42 to 47: correlation and concentration
+
+
+def correlated_exposure(request: Request, size: Size) -> Check:
+    """Fail an increase that takes the candidate's correlated group past its share of equity."""
+    reason = RejectReason.CORRELATED_EXPOSURE
+    known = _known(request)
+    if known is None:
+        return Check.skip(reason)
+    limits, equity, value = known
+    members = {member.symbol for member in request.cluster.members}
+    if len(members) == 1:
+        return Check(reason)  # a group of one is no group
+    amounts = {
+        valued.holding.symbol: valued.amount for valued in request.others.valued if valued.holding.symbol in members
+    }
+    rest, after = sum(amounts.values(), ZERO), request.after(size).worst * value
+    limit, warning = limits.cluster_critical * equity, limits.cluster_warning * equity
+    amounts[request.intent.symbol] = after
+    return Check.exposure(
+        reason,
+        before=rest + request.holding.worst * value,
+        after=rest + after,
+        warning=warning,
+        limit=limit,
+        opening_max=request.largest_opening(limit - rest),
+        # Only a check that is shown needs its linking path.
+        detail=_linking_path(request, amounts) if rest + after >= min(warning, limit) else None,
+    )
+
+
+def _linking_path(request: Request, amounts: dict[str, Decimal]) -> JsonValue:
+    return {
+        "cluster": request.cluster.name,
+        "members": [
+            {
+                "symbol": member.symbol,
+                "parent": member.parent,
+                "rho": member.rho,
+                "known": member.known,
+                "exposure": plain(amounts[member.symbol]),
+            }
+            for member in request.cluster.members
+        ],
+    }
+
+
+def position_concentration(request: Request, size: Size) -> Check:
+    """Fail an increase that takes one symbol past its share of equity."""
+    reason, limits, equity, value = (
+        RejectReason.POSITION_CONCENTRATION,
+        request.limits,
+        request.portfolio.equity,
+        request.value,
+    )
+    if limits is None or equity is None or value is None:
+        return Check.skip(reason)
+    limit = limits.position_critical * equity
+    return Check.exposure(
+        reason,
+        before=request.holding.worst * value,
+        after=request.after(size).worst * value,
+        warning=limits.position_warning * equity,
+        limit=limit,
+        opening_max=request.largest_opening(limit),
+    )
+
+
+def sector_concentration(request: Request, size: Size) -> Check:
+    """Fail an increase that takes one sector past its share of equity."""
+    reason = RejectReason.SECTOR_CONCENTRATION
+    known = _known(request)
+    if known is None:
+        return Check.skip(reason)
+    limits, equity, value = known
+    rest = sum((valued.amount for valued in request.others.valued if valued.sector == request.sector), ZERO)
+    limit = limits.sector_critical * equity
+    return Check.exposure(
+        reason,
+        before=rest + request.holding.worst * value,
+        after=rest + request.after(size).worst * value,
+        warning=limits.sector_warning * equity,
+        limit=limit,
+        opening_max=request.largest_opening(limit - rest),
+        detail={"sector": request.sector},
+    )
+
+
+def gross_leverage(request: Request, size: Size) -> Check:
+    """Fail an increase that takes the sum of exposures past its multiple of equity."""
+    reason = RejectReason.GROSS_LEVERAGE
+    known = _known(request)
+    if known is None:
+        return Check.skip(reason)
+    limits, equity, value = known
+    rest = sum((valued.amount for valued in request.others.valued), ZERO)
+    limit = limits.gross_max * equity
+    return Check.exposure(
+        reason,
+        before=rest + request.holding.worst * value,
+        after=rest + request.after(size).worst * value,
+        limit=limit,
+        opening_max=request.largest_opening(limit - rest),
+    )
+
+
+def net_leverage(request: Request, size: Size) -> Check:
+    """Fail an increase that takes the net, were all buys or all sells filled, past its multiple of equity."""
+    reason = RejectReason.NET_LEVERAGE
+    known = _known(request)
+    if known is None or request.instrument is None:
+        return Check.skip(reason)
+    limits, equity, value = known
+    bought = sum((valued.holding.if_bought * valued.value for valued in request.others.valued), ZERO)
+    sold = sum((valued.holding.if_sold * valued.value for valued in request.others.valued), ZERO)
+    holding, after = request.holding, request.after(size)
+    before_net = max(abs(bought + holding.if_bought * value), abs(sold + holding.if_sold * value))
+    limit = limits.net_max * equity
+
+    # The side that the intent adds to grows in its direction; the other side stays.
+    if request.intent.side is Side.BUY:
+        start = bought + (holding.if_bought + holding.reducible(Side.BUY)) * value
+    else:
+        start = -(sold + (holding.if_sold - holding.reducible(Side.SELL)) * value)
+    room = max(ZERO, max(limit, before_net) - start)
+    lot = request.instrument.lot
+    return Check.exposure(
+        reason,
+        before=before_net,
+        after=max(abs(bought + after.if_bought * value), abs(sold + after.if_sold * value)),
+        limit=limit,
+        opening_max=room // (value * lot) * lot,
+    )
+
+
+# --- 52: cash
+
+
+def buying_power(request: Request, size: Size) -> Check:
+    """Fail where an opening costs more than is left to spend."""
+    reason, value, available = RejectReason.BUYING_POWER, request.value, available_to_spend(request)
+    if value is None or available is None:
+        return Check.skip(reason)
+    cost = value * MARKET_MARKUP if request.is_market else value
+    return _spending(request, size, reason, cost=cost, available=available)
+
+
+def available_to_spend(request: Request) -> Decimal | None:
+    """Return buying power after orders, in money; None where an input is missing."""
+    portfolio, limits = request.portfolio, request.limits
+    if limits is None:
+        return None
+    drawdown = portfolio.account.drawdown
+    if drawdown.buying_power is not None:
+        power, through = drawdown.buying_power
+        return power - sum(portfolio.deductions(through, broker=True), ZERO)
+    if drawdown.cash is not None:
+        cash, through = drawdown.cash
+        return max(ZERO, cash) * limits.margin_multiplier - sum(portfolio.deductions(through, broker=False), ZERO)
+    known = _known(request)
+    if known is None:
+        return None
+    _, equity, value = known
+    gross = sum((valued.amount for valued in request.others.valued), request.holding.worst * value)
+    return max(ZERO, equity * limits.margin_multiplier - gross)
+
+
+def _known(request: Request) -> tuple[LimitProfile, Decimal, Decimal] | None:
+    """Return limits, equity and the candidate's money per unit, where the whole portfolio could be valued."""
+    limits, equity, value = request.limits, request.portfolio.equity, request.value
+    if limits is None or equity is None or value is None or not request.others.complete:
+        return None
+    return limits, equity, value
+
+
+def _spending(request: Request, size: Size, reason: RejectReason, *, cost: Decimal, available: Decimal) -> Check:
+    lot = Decimal(1) if request.instrument is None else request.instrument.lot
+    return Check(
+        reason,
+        failed=size.opening > 0 and size.opening * cost > available,
+        value=size.opening * cost,
+        limit=available,
+        opening_max=max(ZERO, available) // (cost * lot) * lot,
+    )
