@@ -183,12 +183,12 @@ class Worker:
         Raises:
             TopicsError: If the broker's topics are not those that topics.yaml declares: every difference at once.
         """
-        violations = await declared.check(self.topics, self.settings)
-        if violations:
-            raise TopicsError(violations)
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        violations = await declared.check(self.topics, self.settings)
+        if violations:
+            raise TopicsError(violations)
         app = asyncio.create_task(self.app.start(), name="app")
         app.add_done_callback(_stop_on_error)
         await self.app.agents.wait_until_agents_started()

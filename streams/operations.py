@@ -15,6 +15,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     MessageSizeTooLargeError,
     NodeNotReadyError,
+    OffsetOutOfRangeError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
     RequestTimedOutError,
@@ -39,6 +40,7 @@ _REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (TimeoutError, BROKER_REMEDY),
     (TopicAuthorizationFailedError, _DENIED),
     (TransactionalIdAuthorizationFailed, _DENIED),
+    (OffsetOutOfRangeError, "the topic lost records: restore it; RUNBOOK.md says how"),
     (MessageSizeTooLargeError, "raise max.message.bytes of the topics that seawall writes, then restart"),
     (OSError, "see whether the disk of SEAWALL_DATA_DIR is full or broken, then restart"),
 )

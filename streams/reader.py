@@ -42,12 +42,14 @@ def pace_empty_fetches(consumer: Any) -> None:  # noqa: ANN401  # aiokafka has n
 
     async def paced(*arguments: object) -> bool:
         started = time.monotonic()
-        found: bool = await fetch(*arguments)
-        if not found and time.monotonic() - started < EMPTY_FETCH_PAUSE:
-            # Closing cancels a fetch and waits for it; like the original, this one then ends without a word.
-            with suppress(asyncio.CancelledError):
+        # Closing cancels a fetch and waits for it, and would itself be cancelled by one that says so: the original
+        # says so while it waits for a broker to come back.
+        with suppress(asyncio.CancelledError):
+            found: bool = await fetch(*arguments)
+            if not found and time.monotonic() - started < EMPTY_FETCH_PAUSE:
                 await asyncio.sleep(EMPTY_FETCH_PAUSE)
-        return found
+            return found
+        return False
 
     fetcher._proc_fetch_request = paced  # noqa: SLF001  # the same
 

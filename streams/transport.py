@@ -93,7 +93,7 @@ class InLoopThread(driver.AIOKafkaConsumerThread):
             partition_assignment_strategy=[RangePartitionAssignor],
             isolation_level="read_committed",
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # A log that lost its end must not be read again from its beginning.
             max_poll_records=POLL_RECORDS_MAX,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             retry_backoff_ms=READER_RETRY_BACKOFF_MS,

@@ -244,7 +244,7 @@ def _print_text(answer: _Answer) -> None:
 
     from streams.cli.text import decision_lines
 
-    if answer.decision is not None:
+    if answer.decision is not None and not answer.complaint:  # a late approval must not look like one
         console = Console(highlight=False, soft_wrap=True)
         for line in decision_lines(answer.decision):
             console.print(line)

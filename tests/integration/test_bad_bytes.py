@@ -86,8 +86,7 @@ async def test_bad_bytes_are_answered_and_nothing_stops(settings: Settings, topi
     home = codec.partition_of(ACCOUNT)
     astray = (home + 1) % topics.partitions
     async with Publisher(settings) as publisher:
-        for record in starter_records("USD", event_time=time.time_ns()):
-            await publisher.send(record)
+        await publisher.send_all(starter_records("USD", event_time=time.time_ns()))
         with worker(settings, tmp_path) as process:
             await publisher.send(good_mark())
             sent = await send_bad(settings, home)

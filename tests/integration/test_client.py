@@ -23,10 +23,12 @@ from streams.client import (
 )
 from streams.codec import Codec
 from streams.config import Settings
+from streams.demo.household import embedded_broker_is_there
 from streams.records import Topic
 from streams.starter import admit_everybody
-from streams.topics import Topics
+from streams.topics import Topics, create
 from tests.integration.workers import WorkerProcess, worker
+from tests.kafka import EmbeddedBroker
 
 ACCOUNTS = [f"account-{number}" for number in range(8)]
 FOLDED = 0.3
@@ -170,3 +172,21 @@ async def test_without_a_broker_it_says_so_at_once(settings: Settings) -> None:
         async with RiskGateClient(nowhere):
             pass
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.skipif(not embedded_broker_is_there(), reason="noida-db has no wheel for this platform")
+async def test_a_broker_that_goes_away_is_a_timeout_and_closing_does_not_wait_for_it(tmp_path: Path) -> None:
+    broker = await asyncio.to_thread(EmbeddedBroker)
+    try:
+        lone = Settings(bootstrap_servers=broker.bootstrap, data_dir=tmp_path)
+        await create(Topics.of(lone), lone)
+        async with RiskGateClient(lone, timeout=1) as gate:
+            await asyncio.to_thread(broker.kill)
+            with pytest.raises(DecisionTimeoutError, match="did not confirm intent gone"):
+                await gate.submit(intent("gone"))
+            with pytest.raises(GateUnavailableError, match="no answer from a Kafka broker"):
+                await gate.outcome(ACCOUNTS[0], "gone")
+            closing = time.monotonic()
+        assert time.monotonic() - closing < 10
+    finally:
+        await asyncio.to_thread(broker.stop)

@@ -1,5 +1,6 @@
 """The demo as a person runs it: real processes, the embedded broker, and nothing left behind."""
 
+import contextlib
 import os
 import re
 import signal
@@ -62,8 +63,16 @@ def start(folder: Path) -> Iterator[Start]:
 
 def processes(folder: Path) -> list[str]:
     """Return the command lines of processes that have to do with the folder."""
-    listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(folder) in line]
+    if Path("/proc/self/cmdline").exists():
+        lines = []
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has just ended
+                lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    else:
+        lines = subprocess.run(
+            ["ps", "-Awwo", "args"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+    return [line for line in lines if str(folder) in line]
 
 
 def nothing_is_left(folder: Path) -> None:
