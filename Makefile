@@ -61,6 +61,10 @@ test: lint ## Run every check and every test (starts a Kafka broker)
 unit: .venv/stamp ## Run the tests that need no broker
 	.venv/bin/python -m pytest -m "not broker" $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/stamp ## Kill, freeze and move workers and kill brokers for a quarter of an hour, and judge the log
+	.venv/bin/python -m pytest tests/chaos -s $(ARGS)
+
 .PHONY: lint
 lint: .venv/stamp ## Run ruff, mypy and the import contracts
 	.venv/bin/ruff check .

@@ -3,136 +3,15 @@
 import asyncio
 import random
 import time
-from decimal import Decimal
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from models.canonical import SECOND_NS
-from models.messages import (
-    EquityMark,
-    ExecutionType,
-    Fill,
-    OrderIntent,
-    OrderType,
-    PriceMark,
-    Resume,
-    Side,
-)
-from streams.codec import Codec
 from streams.config import Settings
-from streams.publisher import Message, Publisher
-from streams.records import Topic
-from streams.starter import starter_records
 from streams.topics import Topics
-from tests.integration.workers import WorkerProcess, read_epochs, read_partition, worker
-from tests.judge import check_dead_letters, check_decisions, check_halts
-
-SYMBOLS = ("AAPL", "MSFT", "XOM", "JPM", "SPY")
-
-
-class Load:
-    """Messages of sparse accounts and a few hot ones, reproducible from a seed, with event times of now."""
-
-    def __init__(self, seed: int, *, accounts: int) -> None:
-        self._random = random.Random(seed)
-        self._accounts = [f"A-{number}" for number in range(accounts)]
-        self._equity = dict.fromkeys(self._accounts, 100000)
-        self._count = 0
-
-    def _account(self) -> str:
-        hot = self._random.random() < 0.3
-        return self._random.choice(self._accounts[:3] if hot else self._accounts)
-
-    def _number(self) -> int:
-        self._count += 1
-        return self._count
-
-    def opening(self) -> list[Message]:
-        """Return a mark of each account."""
-        return [self._mark(account) for account in self._accounts]
-
-    def _mark(self, account: str) -> EquityMark:
-        mark = PriceMark(price=Decimal(100), atr=Decimal(1))
-        return EquityMark(
-            account=account,
-            event_time=time.time_ns(),
-            equity=Decimal(self._equity[account]),
-            marks=dict.fromkeys(SYMBOLS, mark),
-        )
-
-    def intent(self) -> OrderIntent:
-        """Return an order intent that may or may not pass."""
-        return OrderIntent(
-            intent_id=f"i-{self._number()}",
-            account=self._account(),
-            strategy="s",
-            symbol=self._random.choice(SYMBOLS),
-            side=self._random.choice(list(Side)),
-            quantity=Decimal(self._random.randrange(1, 40)),
-            order_type=OrderType.MARKET,
-            event_time=time.time_ns(),
-        )
-
-    def fill(self) -> Fill:
-        """Return an execution."""
-        return Fill(
-            execution_id=f"x-{self._number()}",
-            account=self._account(),
-            symbol=self._random.choice(SYMBOLS),
-            side=self._random.choice(list(Side)),
-            execution_type=ExecutionType.TRADE,
-            last_quantity=Decimal(self._random.randrange(1, 10)),
-            last_price=Decimal(100),
-            event_time=time.time_ns(),
-        )
-
-    def tick(self) -> EquityMark | Resume:
-        """Return a mark that may trip the breaker, or an operator's resume."""
-        account = self._account()
-        if self._random.random() < 0.1:
-            return Resume(account=account, event_time=time.time_ns(), actor="ops", reason="test")
-        self._equity[account] = self._equity[account] * self._random.randrange(93, 107) // 100
-        return self._mark(account)
-
-
-GARBAGE = (b"", b"\xff\xfe", b"{}", b'{"quantity":NaN}', b"[" * 5000, b"x" * 100_000, None)
-
-
-async def _send(settings: Settings, seed: int, *, rounds: int, pause: float) -> None:
-    """Send messages for a while: each round 20 intents, 5 fills, 5 ticks and now and then bytes that are none."""
-    load = Load(seed, accounts=400)
-    async with Publisher(settings) as publisher:
-        await publisher.send_all(load.opening())
-        for number in range(rounds):
-            messages: list[Message] = [load.intent() for _ in range(20)]
-            messages += [load.fill() for _ in range(5)] + [load.tick() for _ in range(5)]
-            await publisher.send_all(messages)
-            if number % 10 == 0:
-                for topic in (Topic.ORDER_INTENTS, Topic.FILLS, Topic.EQUITY_TICKS):
-                    garbage = GARBAGE[number // 10 % len(GARBAGE)]
-                    await publisher.send_raw(topic, b"A-1", garbage, partition=number % 4)
-            await asyncio.sleep(pause)
-
-
-async def _prepare(settings: Settings) -> None:
-    async with Publisher(settings) as publisher:
-        await publisher.send_all(starter_records("USD", event_time=time.time_ns()))
-        await publisher.send_raw(Topic.REFERENCE, b"garbage", b"{}")
-        await publisher.send_raw(Topic.DAILY_RETURNS, b"garbage", b"1.5")
-
-
-async def _wait_until_decided(settings: Settings, partitions: int, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    for partition in range(partitions):
-        while True:
-            log = await read_partition(settings, partition, (Topic.ORDER_INTENTS, Topic.RISK_DECISIONS))
-            missing = len(log[Topic.ORDER_INTENTS]) - len(log[Topic.RISK_DECISIONS])
-            if not missing:
-                break
-            assert time.monotonic() < deadline, f"{missing} intents of partition {partition} have no decision"
-            await asyncio.sleep(0.1)
+from tests.integration.load import judge, prepare, send, wait_until_decided
+from tests.integration.workers import WorkerProcess, worker
 
 
 @pytest.mark.slow
@@ -141,12 +20,12 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(
     settings: Settings, topics: Topics, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every intent one decision, every change of status one halt, whenever the worker is killed."""
-    asyncio.run(_prepare(settings))
+    asyncio.run(prepare(settings))
     kills = random.Random(1)
     took = []
 
     async def scenario(process: WorkerProcess) -> None:
-        sending = asyncio.create_task(_send(settings, 7, rounds=150, pause=0.05))
+        sending = asyncio.create_task(send(settings, 7, rounds=150, pause=0.05))
         for number in range(4):
             await asyncio.sleep(kills.uniform(0.5, 2.0))
             process.kill(lose_disk=number == 2)
@@ -155,38 +34,28 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(
             await asyncio.to_thread(process.wait_ready)
             took.append(time.monotonic() - started)
         await sending
-        await _wait_until_decided(settings, topics.partitions, timeout=60)
+        await wait_until_decided(settings, topics.partitions, timeout=60)
 
     with worker(settings, tmp_path) as process:
         asyncio.run(scenario(process))
         assert process.stop() == 0, process.output
 
-    codec = Codec(topics.partitions)
-    decisions, halts, letters = 0, 0, 0
-    for partition in range(topics.partitions):
-        log = asyncio.run(read_partition(settings, partition))
-        decisions += len(check_decisions(log, codec, partition))
-        halts += len(check_halts(log, codec, partition))
-        letters += check_dead_letters(log, codec, partition)
-        epochs = asyncio.run(read_epochs(settings, Topic.RISK_DECISIONS, partition))
-        assert all(earlier <= later for earlier, later in pairwise(epochs)), "an older owner wrote after a newer one"
+    verdict = asyncio.run(judge(settings, topics))
     with capsys.disabled():
-        print(  # noqa: T201  # the figures are the point
-            f"\n{decisions} decisions, {halts} halts, {letters} dead letters,"
-            f" seconds from start to ready after a kill: {', '.join(f'{each:.1f}' for each in took)}"
-        )
-    assert decisions >= 3000
-    assert halts > 0
-    assert letters > 0
+        took_text = ", ".join(f"{each:.1f}" for each in took)
+        print(f"\n{verdict}; seconds from start to ready after a kill: {took_text}")  # noqa: T201  # the point
+    assert verdict.decisions >= 3000
+    assert verdict.halts > 0
+    assert verdict.letters > 0
 
 
 def test_a_clean_stop_leaves_a_checkpoint(settings: Settings, topics: Topics, tmp_path: Path) -> None:
     """SIGTERM ends with 0, and the next start has nothing to fold."""
     assert settings.session_timeout * SECOND_NS > 0
-    asyncio.run(_prepare(settings))
+    asyncio.run(prepare(settings))
     with worker(settings, tmp_path) as process:
-        asyncio.run(_send(settings, 1, rounds=3, pause=0))
-        asyncio.run(_wait_until_decided(settings, topics.partitions, timeout=30))
+        asyncio.run(send(settings, 1, rounds=3, pause=0))
+        asyncio.run(wait_until_decided(settings, topics.partitions, timeout=30))
         assert process.stop() == 0, process.output
         process.start()
         process.wait_ready()
