@@ -140,6 +140,15 @@ class Settings(BaseSettings):
     """A dead worker that nobody replaces keeps read-committed readers waiting so long."""
     checkpoint_interval: Annotated[float, _seconds(0.1, 600, "between checkpoints of a partition")] = 1.0
 
+    health_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]+\z")] = Field(
+        default="127.0.0.1", description="an address or host name of this machine"
+    )
+    """Where /livez and /readyz answer. They have no password: keep them off the network that others share."""
+    health_port: int = Field(
+        default=0, ge=0, le=65535, description="a port from 1 to 65535, or 0 for one that is free"
+    )
+    """0, so that workers on one host never collide: the log says which it is. A supervisor that asks sets one."""
+
     @property
     def worker_dir(self) -> Path:
         """Folder of this worker alone: RocksDB locks its folders, so two workers can share none."""

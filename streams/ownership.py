@@ -15,7 +15,7 @@ from streams.operations import fail_stop, say
 from streams.partition import Partition
 from streams.reader import Reader
 from streams.records import Batch, Names, Outgoing, TopicPartition
-from streams.recovery import Opened, Recovery
+from streams.recovery import Opened, Progress, Recovery
 from streams.store import Store
 from streams.tables import ACCOUNT_TABLES
 
@@ -39,6 +39,8 @@ class Ownership:
         self, settings: Settings, names: Names, codec: Codec, *, may_decide: Callable[[Partition], bool]
     ) -> None:
         self.partitions: dict[int, Partition] = {}
+        self.progress: dict[int, Progress] = {}
+        """Of every partition that the group has given to this worker."""
         self.broadcast: Broadcast
         self._settings = settings
         self._names = names
@@ -74,6 +76,12 @@ class Ownership:
             for topic, offset in partition.next_offsets.items()
         }
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the group has said which partitions are this worker's, and all of them are open."""
+        opening = self._opening
+        return opening is not None and opening.done() and not opening.cancelled()
+
     def publish_shared(self, letters: Iterable[Outgoing]) -> None:
         """Publish dead letters of the shared topics, if that is this worker's to do."""
         owner = self.partitions.get(SHARED_LETTERS_OWNER)
@@ -89,7 +97,9 @@ class Ownership:
         the listener does not wait.
         """
         if not self._ended:
-            self._opening = asyncio.create_task(self._open(sorted(numbers)), name="opening")
+            numbers = sorted(numbers)
+            self.progress = {number: Progress() for number in numbers}
+            self._opening = asyncio.create_task(self._open(numbers), name="opening")
 
     async def opened(self) -> bool:
         """Wait until the newest assignment is open. Return False if it was revoked before."""
@@ -105,6 +115,7 @@ class Ownership:
         if opening is not None and not opening.done():
             opening.cancel()
             await asyncio.wait([opening])
+        self.progress = {}
         partitions, self.partitions = self.partitions, {}
         if partitions:
             started = time.monotonic()
@@ -131,7 +142,8 @@ class Ownership:
                 await each.ledger.stop()
             raise
         except BaseExceptionGroup as errors:
-            fail_stop(f"opening partitions {_listed(numbers)}", errors.exceptions[0])
+            error = errors.exceptions[0]
+            fail_stop(_named_record(error) or f"opening partitions {_listed(numbers)}", error)
         except Exception as error:  # noqa: BLE001  # a partition that is not open is not served
             fail_stop(f"opening partitions {_listed(numbers)}", error)
         for each in opened:
@@ -147,6 +159,7 @@ class Ownership:
                 codec=self._codec,
                 broadcast=self.broadcast,
                 reader=reader,
+                progress=self.progress[number],
             )
             opened.append(await recovery.open())
 
@@ -169,6 +182,7 @@ class Ownership:
             letters = self.broadcast.refused_after(opened.shared_through)
             partition.owe(letter for letter in letters if letter.key not in opened.published)
         self.partitions[number] = partition
+        self.progress[number].phase = "serving"
         partition.serve()
 
     def _report(self, opened: list[Opened], started: float) -> None:
@@ -183,6 +197,11 @@ class Ownership:
             owed=sum(len(each.owed) for each in opened),
             seconds=f"{time.monotonic() - started:.3f}",
         )
+
+
+def _named_record(error: BaseException) -> str | None:
+    """Return what recovery noted of the record that it could not fold."""
+    return next((note for note in getattr(error, "__notes__", ()) if note.startswith("folding ")), None)
 
 
 def _listed(numbers: Iterable[int]) -> str:

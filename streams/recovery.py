@@ -16,6 +16,7 @@ Nothing is published here: what is due goes out with the partition's first commi
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -43,6 +44,7 @@ from streams.tables import AccountTables
 
 _DECIDED: Final = (Topic.RISK_DECISIONS, Topic.TRADING_HALTS, Topic.DEAD_LETTERS)
 _TAIL: Final = (Topic.FILLS, Topic.EQUITY_TICKS)
+_WAITING: Final = f"waiting for {' and '.join(SHARED_INPUTS)}"
 
 
 class Source(StrEnum):
@@ -75,6 +77,18 @@ class Opened(NamedTuple):
     seconds: float
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a partition has come, for whoever asks."""
+
+    phase: str = "waiting"
+    source: Source | None = None
+    """What it is being restored from."""
+    folded: int = 0
+    to_fold: int = 0
+    """Offsets above the checkpoint, markers of transactions included: at least as many as will be folded."""
+
+
 class Recovery:
     """Opens one partition.
 
@@ -84,6 +98,7 @@ class Recovery:
         codec: Reads records.
         broadcast: The shared tables.
         reader: Reads topics; nobody else uses it meanwhile.
+        progress: Is kept up to date.
     """
 
     def __init__(
@@ -94,7 +109,9 @@ class Recovery:
         codec: Codec,
         broadcast: Broadcast,
         reader: Reader,
+        progress: Progress | None = None,
     ) -> None:
+        self._progress = Progress() if progress is None else progress
         self._number = ledger.partition
         self._ledger = ledger
         self._open_store = open_store
@@ -112,6 +129,7 @@ class Recovery:
         started = time.monotonic()
         store: Store | None = None
         try:
+            self._progress.phase = "fencing"
             await self._ledger.fence()  # 1
             store = self._open_store()
             return await self._recover(store, started)
@@ -124,6 +142,7 @@ class Recovery:
     async def _recover(self, store: Store, started: float) -> Opened:
         place = self._at(Topic.CHECKPOINTS)
         for source in (Source.DISK, Source.TOPIC):  # 2
+            self._progress.phase, self._progress.source = "loading", source
             try:
                 vector = store.vector() if source is Source.DISK else await restore(store, place, self._reader)
                 if vector is not None:
@@ -131,6 +150,7 @@ class Recovery:
             except (UnusableError, LedgerError, DamagedError) as error:
                 say("unusable", partition=self._number, checkpoint=source, because=error)
         store.clear()
+        self._progress.source = Source.BEGINNING
         opened = await self._fold(store, None, Source.BEGINNING, started)
         # Rows of an unusable checkpoint may have keys that no row has now; a later restore would find them again.
         opened.owed[:0] = await tombstones(place, self._reader)
@@ -149,6 +169,7 @@ class Recovery:
         shared = [TopicPartition(each, 0) for each in SHARED_INPUTS]
         own = [self._at(each) for each in (*_DECIDED, *_TAIL, Topic.ORDER_INTENTS)]
         bounds = await self._reader.bounds([*shared, *own])
+        self._progress.phase = _WAITING
         await self._broadcast.caught_up(bounds)
         tables = AccountTables(store)
         state = State(self._broadcast.replica.shared, tables)
@@ -161,8 +182,14 @@ class Recovery:
         for topic, start in starts.items():
             if start == 0 and topic is not Topic.DEAD_LETTERS:
                 require_beginning(self._at(topic), bounds[self._at(topic)], vector)
+        self._progress.folded = 0
+        self._progress.to_fold = sum(
+            max(0, bounds[self._at(topic)].end - max(start, bounds[self._at(topic)].beginning))
+            for topic, start in starts.items()
+        )
         tail = _Tail(replica, Trail(anchors))
         await self._read(_DECIDED, starts, bounds, tail.decided)  # 3
+        self._progress.phase = _WAITING
         await self._broadcast.covers(replica.known)  # 4
         await self._read((Topic.FILLS,), starts, bounds, tail.fold)  # 5
         await self._read((Topic.EQUITY_TICKS,), starts, bounds, tail.tick)
@@ -188,10 +215,16 @@ class Recovery:
         bounds: Mapping[TopicPartition, Bounds],
         fold: Callable[[Record], object],
     ) -> None:
+        self._progress.phase = f"folding {', '.join(topics)}"
         places = {self._at(topic): starts[topic] for topic in topics}
         async for records in self._reader.read(places, {place: bounds[place].end for place in places}):
             for record in records:
-                fold(record)
+                try:
+                    fold(record)
+                except Exception as error:
+                    error.add_note(f"folding {record.place}")
+                    raise
+            self._progress.folded += len(records)
 
     def _next_offsets(self, replica: Replica, bounds: Mapping[TopicPartition, Bounds]) -> dict[Topic, int]:
         """Return where reading goes on, after making sure that the log holds all that decisions were taken on."""

@@ -66,15 +66,32 @@ class Watchdog:
         """Tell whether every input that a decision of a partition rests on was fetched lately."""
         return self._clock() - self._oldest_fetch(partition)[0] < STALE_SECONDS
 
+    def input_ages(self, partition: Partition) -> dict[str, float]:
+        """Return of each input that a decision of a partition rests on how many seconds ago it was fetched."""
+        now = self._clock()
+        return {name: now - at for at, name in self._fetches(partition)}
+
+    def lag(self, partition: Partition) -> dict[Topic, int]:
+        """Return how many offsets of each input are there to be fetched."""
+        source = self._source()
+        return {topic: source.unread(TopicPartition(topic, partition.number)) for topic in ACCOUNT_INPUTS}
+
+    def silence(self) -> float:
+        """Return for how many seconds nobody has called `check`."""
+        return time.monotonic() - self._alive_at
+
     def _oldest_fetch(self, partition: Partition) -> tuple[float, str]:
         """Return when the input that is longest without a fetch had its last, and which it is."""
+        return min(self._fetches(partition))
+
+    def _fetches(self, partition: Partition) -> list[tuple[float, str]]:
         source = self._source()
         fetches = [(self._broadcast.last_fetch(), " and ".join(SHARED_INPUTS))]
         for topic in (Topic.FILLS, Topic.EQUITY_TICKS):
             place = TopicPartition(topic, partition.number)
             fetches.append((source.last_fetch(place), str(place)))
         # Recovery has just read them all, so a partition's opening counts as a fetch.
-        return min((max(at, partition.opened_at), name) for at, name in fetches)
+        return [(max(at, partition.opened_at), name) for at, name in fetches]
 
     def check(self) -> None:
         """Look at every partition; end the process where one is cut off or stands still. Called every second."""
@@ -101,10 +118,7 @@ class Watchdog:
             )
 
     def _waits(self, partition: Partition) -> bool:
-        source = self._source()
-        return partition.waiting > 0 or any(
-            source.unread(TopicPartition(topic, partition.number)) > 0 for topic in ACCOUNT_INPUTS
-        )
+        return partition.waiting > 0 or any(self.lag(partition).values())
 
     def start_thread(self) -> None:
         """Watch from a thread that the event loop still runs."""

@@ -44,7 +44,7 @@ def report(
 def _parts(report: "AccountReport") -> "Iterator[RenderableType]":
     from rich.text import Text
 
-    from streams.cli.text import STATUS_STYLE, amount, duration, when
+    from streams.text import STATUS_STYLE, amount, duration, when
 
     head = Text.assemble(
         (report.account, "bold"), "  ", (report.status, STATUS_STYLE[report.status]), f"  {', '.join(report.causes)}"
@@ -66,7 +66,7 @@ def _parts(report: "AccountReport") -> "Iterator[RenderableType]":
 
 
 def _drawdown(report: "AccountReport") -> "Iterator[RenderableType]":
-    from streams.cli.text import amount
+    from streams.text import amount
 
     if not report.losses:
         return
@@ -84,7 +84,7 @@ def _drawdown(report: "AccountReport") -> "Iterator[RenderableType]":
 
 
 def _exposures(report: "AccountReport", heats: "HeatMap") -> "Iterator[RenderableType]":
-    from streams.cli.text import amount
+    from streams.text import amount
 
     sources = {price.symbol: price.source for price in report.prices}
     table = _table(
@@ -122,7 +122,7 @@ def _exposures(report: "AccountReport", heats: "HeatMap") -> "Iterator[Renderabl
 
 
 def _open_orders(report: "AccountReport") -> "Iterator[RenderableType]":
-    from streams.cli.text import amount, when
+    from streams.text import amount, when
 
     if not report.open_orders:
         return

@@ -242,7 +242,7 @@ async def _answer(gate: "RiskGateClient", line: _Line) -> _Answer:
 def _print_text(answer: _Answer) -> None:
     from rich.console import Console
 
-    from streams.cli.text import decision_lines
+    from streams.text import decision_lines
 
     if answer.decision is not None and not answer.complaint:  # a late approval must not look like one
         console = Console(highlight=False, soft_wrap=True)

@@ -54,8 +54,8 @@ def _watch(
     from rich.console import Console
 
     from models.decisions import RiskDecision
-    from streams.cli.text import decision_line, halt_line, when
     from streams.config import load
+    from streams.text import decision_line, halt_line, when
 
     settings = load()
     console = Console(highlight=False, soft_wrap=True)

@@ -219,6 +219,6 @@ def summary(board: Board, latencies: list[float], seconds: float) -> list[str]:
 
 
 def _columns(reasons: Counter[str], columns: int = 3) -> list[str]:
-    cells = [f"{number:5} {name:20}" for name, number in reasons.most_common()]
+    cells = [f"{number:5} {name:23}" for name, number in reasons.most_common()]
     rows = -(-len(cells) // columns)
     return ["".join(cells[row::rows]).rstrip() for row in range(rows)]

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from models.decisions import AccountStatus, CheckResult, DecisionStatus, HaltCause, Outcome, RiskDecision, TradingHalt
 from models.reasons import Flag
-from streams.cli.text import DECISION_STYLE, STATUS_STYLE, amount, order
 from streams.demo.board import AccountView, Board
 from streams.demo.cast import CAST
 from streams.demo.market import Market
+from streams.text import DECISION_STYLE, STATUS_STYLE, amount, order
 
 SECTORS: Final = {
     "Information Technology": "Tec",

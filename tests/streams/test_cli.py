@@ -14,9 +14,9 @@ from streams.audit import Finding, Verdict
 from streams.cli import submit
 from streams.cli.audit import describe
 from streams.cli.status import APPROVED, BAD, INTERRUPTED, REJECTED, SILENT, worst
-from streams.cli.text import amount, check_line, decision_lines, duration, halt_line, order, when
 from streams.report import UnknownAccountError
 from streams.report import describe as describe_account
+from streams.text import amount, check_line, decision_lines, duration, halt_line, order, when
 from tests.streams.played import played
 
 NOBODY = "127.0.0.1:1"
