@@ -19,6 +19,8 @@ from tests.integration.load import Verdict, judge, prepare, send, wait_until_dec
 from tests.integration.workers import WorkerProcess, worker
 from tests.kafka import Broker
 
+ROUNDS_MAX = 5000
+"""Of messages; the scenario ends before."""
 SETTLE_SECONDS = 90
 """How long what is left over may take to be decided."""
 
@@ -56,12 +58,18 @@ class Storm:
         return process
 
     @asynccontextmanager
-    async def under_load(self, seconds: float) -> AsyncIterator[None]:
-        """Let messages flow for about so long while the caller does its worst; then wait for every decision."""
+    async def under_load(self) -> AsyncIterator[None]:
+        """Let messages flow while the caller does its worst; then wait for every decision."""
         await prepare(self.settings)
-        sending = asyncio.create_task(send(self.settings, self.seed, rounds=int(seconds / 0.15), pause=0.1))
-        yield
-        await sending
+        enough = asyncio.Event()
+        sending = asyncio.create_task(
+            send(self.settings, self.seed, rounds=ROUNDS_MAX, pause=0.2, enough=enough), name="sending"
+        )
+        try:
+            yield
+        finally:
+            enough.set()
+            await sending
         await wait_until_decided(self.settings, self.topics.partitions, timeout=SETTLE_SECONDS)
 
     async def decisions(self) -> int:

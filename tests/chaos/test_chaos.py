@@ -31,7 +31,7 @@ def test_forty_kills(storm: Storm) -> None:
 
     async def run() -> None:
         process = storm.add_worker()
-        async with storm.under_load(seconds=150):
+        async with storm.under_load():
             for number in range(40):
                 await asyncio.sleep(storm.random.uniform(0, 2.0))
                 await storm.kill(process, lose_disk=number % 3 == 0)
@@ -48,7 +48,7 @@ def test_ten_frozen_workers(storm: Storm) -> None:
     async def run() -> None:
         nonlocal ended
         pair = [storm.add_worker(), storm.add_worker()]
-        async with storm.under_load(seconds=240):
+        async with storm.under_load():
             for number in range(10):
                 await asyncio.sleep(storm.random.uniform(0, 3.0))
                 ended += await storm.freeze(pair[number % 2], storm.settings.session_timeout * 1.7)
@@ -65,7 +65,7 @@ def test_workers_come_and_go(storm: Storm) -> None:
     async def run() -> None:
         storm.add_worker()
         storm.add_worker()
-        async with storm.under_load(seconds=200):
+        async with storm.under_load():
             storm.add_worker()
             storm.add_worker()
             for number in range(10):
@@ -86,7 +86,7 @@ def test_the_broker_is_killed(storm: Storm, broker: Broker) -> None:
 
     async def run() -> None:
         storm.add_worker()
-        async with storm.under_load(seconds=90):
+        async with storm.under_load():
             for _ in range(4):
                 await asyncio.sleep(storm.random.uniform(3, 6))
                 await bounce(broker, storm.random.uniform(1, 5))

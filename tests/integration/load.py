@@ -97,12 +97,16 @@ class Load:
 GARBAGE = (b"", b"\xff\xfe", b"{}", b'{"quantity":NaN}', b"[" * 5000, b"x" * 100_000, None)
 
 
-async def send(settings: Settings, seed: int, *, rounds: int, pause: float) -> None:
-    """Send messages for a while: each round 20 intents, 5 fills, 5 ticks and now and then bytes that are none."""
+async def send(
+    settings: Settings, seed: int, *, rounds: int, pause: float, enough: asyncio.Event | None = None
+) -> None:
+    """Send messages for a number of rounds, or until it is enough: each round 20 intents, 5 fills, 5 ticks and now and then bytes that are none."""
     load = Load(seed, accounts=400)
     async with Publisher(settings) as publisher:
         await publisher.send_all(load.opening())
         for number in range(rounds):
+            if enough is not None and enough.is_set():
+                return
             messages: list[Message] = [load.intent() for _ in range(20)]
             messages += [load.fill() for _ in range(5)] + [load.tick() for _ in range(5)]
             await publisher.send_all(messages)

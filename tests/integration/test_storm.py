@@ -20,7 +20,7 @@ def test_a_short_storm(broker: Broker, settings: Settings, topics: Topics, tmp_p
 
     async def run() -> None:
         first = storm.add_worker()
-        async with storm.under_load(seconds=20):
+        async with storm.under_load():
             await storm.kill(first, lose_disk=True)
             second = storm.add_worker()
             assert await storm.freeze(second, storm.settings.session_timeout * 1.5), "a thawed worker went on"

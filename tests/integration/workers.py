@@ -30,10 +30,12 @@ class WorkerProcess:
     Args:
         settings: What its environment says.
         folder: Where its output goes.
+        options: Of the command.
     """
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, *options: str) -> None:
         self.settings = settings
+        self._options = options
         self.starts = 0
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +64,7 @@ class WorkerProcess:
             environment[PREFIX + field.upper()] = str(getattr(self.settings, field))
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "worker"],
+                [sys.executable, "-m", "streams", "worker", *self._options],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -92,9 +94,9 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker(settings: Settings, folder: Path) -> Iterator[WorkerProcess]:
+def worker(settings: Settings, folder: Path, *options: str) -> Iterator[WorkerProcess]:
     """Yield a worker that is running and ready, and leave nothing behind."""
-    process = WorkerProcess(settings, folder)
+    process = WorkerProcess(settings, folder, *options)
     try:
         process.start()
         process.wait_ready()
