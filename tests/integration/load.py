@@ -100,7 +100,10 @@ GARBAGE = (b"", b"\xff\xfe", b"{}", b'{"quantity":NaN}', b"[" * 5000, b"x" * 100
 async def send(
     settings: Settings, seed: int, *, rounds: int, pause: float, enough: asyncio.Event | None = None
 ) -> None:
-    """Send messages for a number of rounds, or until it is enough: each round 20 intents, 5 fills, 5 ticks and now and then bytes that are none."""
+    """Send messages for a number of rounds, or until it is enough.
+
+    Each round 20 intents, 5 fills, 5 ticks and now and then bytes that are none.
+    """
     load = Load(seed, accounts=400)
     async with Publisher(settings) as publisher:
         await publisher.send_all(load.opening())
