@@ -18,10 +18,11 @@ from streams.agents import daily_returns, equity_ticks, fills, guarded, order_in
 from streams.broadcast import Broadcast
 from streams.codec import Codec
 from streams.config import ConfigurationError, Settings, load
-from streams.operations import EX_SOFTWARE, OperatorError, fail_stop, hear_libraries, say
+from streams.health import Health
+from streams.operations import EX_SOFTWARE, OperatorError, count_repeats, fail_stop, hear_libraries, say
 from streams.ownership import Ownership
 from streams.partition import Partition
-from streams.records import ACCOUNT_INPUTS, SHARED_INPUTS, Batch, Names, Topic
+from streams.records import ACCOUNT_INPUTS, SHARED_INPUTS, Batch, Names, Topic, TopicPartition
 from streams.topics import Topics, TopicsError
 from streams.transport import Batches, GateApp, GateConsumer, GateTransport
 from streams.watchdog import Watchdog
@@ -81,10 +82,12 @@ class Worker:
 
     Args:
         settings: What the environment says.
+        leave: Whether it gives its membership up when it is told to stop, for good.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, leave: bool = False) -> None:
         self.settings = settings
+        self._leave = leave
         self.topics = Topics.of(settings)
         self.names = Names(self.topics)
         codec = Codec(self.topics.partitions)
@@ -96,6 +99,7 @@ class Worker:
         )
         self.ownership.broadcast = self.broadcast
         self.watchdog = Watchdog(self.ownership, self.broadcast, lambda: self.consumer)
+        self._repeats = count_repeats(settings.worker_dir)
         self._register_agents()
 
     def _may_decide(self, partition: Partition) -> bool:
@@ -189,6 +193,11 @@ class Worker:
         violations = await declared.check(self.topics, self.settings)
         if violations:
             raise TopicsError(violations)
+        async with Health(self.settings, self.ownership, self.broadcast, self.watchdog):
+            await self._serve(stopping)
+        return 0
+
+    async def _serve(self, stopping: asyncio.Event) -> None:
         app = asyncio.create_task(self.app.start(), name="app")
         app.add_done_callback(_stop_on_error)
         await self.app.agents.wait_until_agents_started()
@@ -205,14 +214,19 @@ class Worker:
         for each in clocks:
             each.cancel()
         await self._stop(app)
-        return 0
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             self.watchdog.check()
+            self._repeats.forget_passed(self._dealt_with())
             if self.app.crashed:
                 fail_stop("running Faust", self.app.crash_reason or "it stopped by itself")
+
+    def _dealt_with(self) -> dict[str, int]:
+        replica = self.broadcast.replica
+        shared = {str(TopicPartition(topic, 0)): replica.folded(topic) + 1 for topic in SHARED_INPUTS}
+        return shared | {str(place): offset for place, offset in self.ownership.positions().items()}
 
     async def _report(self) -> None:
         """Write the group's offsets every second. With the broker gone this waits, which must not stop the watch."""
@@ -223,6 +237,8 @@ class Worker:
 
     async def _stop(self, app: "asyncio.Task[None]") -> None:
         await self.ownership.end()
+        if self._leave:
+            await self._leave_group()
         await self.broadcast.stop()
         app.remove_done_callback(_stop_on_error)
         # Everything that matters is committed. A Faust that does not come to its end is left behind.
@@ -230,16 +246,24 @@ class Worker:
             async with asyncio.timeout(STOP_TIMEOUT):
                 await self.app.stop()
 
+    async def _leave_group(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self.consumer.leave()
+            say("left", worker=self.settings.worker_id)
+        except Exception as error:  # noqa: BLE001  # it ends all the same, only later for the others
+            say("not-left", worker=self.settings.worker_id, because=error, next="its session timeout ends it")
+
 
 def _stop_on_error(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         fail_stop(f"running the {task.get_name()}", error)
 
 
-def run() -> int:
+def run(*, leave: bool = False) -> int:
     """Run a worker with the settings of the environment. Return the exit status: 2 where it could not even start."""
     try:
-        return run_worker(load())
+        return run_worker(load(), leave=leave)
     except (ConfigurationError, TopicsError) as error:
         sys.stderr.writelines(f"seawall: {violation}\n" for violation in error.violations)
         return EX_USAGE
@@ -248,7 +272,7 @@ def run() -> int:
         return EX_SOFTWARE
 
 
-def run_worker(settings: Settings) -> int:
+def run_worker(settings: Settings, *, leave: bool = False) -> int:
     """Run a worker until it is told to stop. Return the exit status.
 
     Raises:
@@ -259,7 +283,7 @@ def run_worker(settings: Settings) -> int:
     hear_libraries()
 
     async def main() -> int:
-        return await Worker(settings).run()
+        return await Worker(settings, leave=leave).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())

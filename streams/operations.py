@@ -8,6 +8,8 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Final, NoReturn
 
 from aiokafka.errors import (
@@ -114,9 +116,81 @@ def fail_stop(doing: str, error: BaseException | str) -> NoReturn:
         doing: What failed, with the partition or record.
         error: What happened.
     """
-    os.write(2, _line("stopped", {"doing": doing, "because": _reason(error), "next": _remedy(error)}).encode())
+    fields = {"doing": doing, "because": _reason(error), "next": _remedy(error)}
+    times = _repeats.count(doing) if _repeats is not None else 1
+    if times >= REPEATS_MAX:
+        fields["again"] = f"{_ordinal(times)} time in a row at this record"
+        fields["next"] = "see 'The same record stops the worker again and again' in RUNBOOK.md"
+    os.write(2, _line("stopped", fields).encode())
     sys.stderr.flush()
     os._exit(EX_SOFTWARE)
+
+
+class Repeats:
+    """Counts, in a small file, how often in a row the same record has ended this worker.
+
+    The file is there only between an end at a record and the first sight of progress past it. Where it cannot be read
+    or written, nothing is counted: it is for the operator's eyes alone.
+
+    Args:
+        folder: The worker's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "stopped-at"
+        self._doing = self._read()[0]
+
+    def count(self, doing: str) -> int:
+        """Note that this ends the worker; return how often in a row it has. Never raises; 1 where it is no record.
+
+        A disk that hangs does not keep the worker: this is the thread of the event loop, and the watchdog's thread
+        ends a worker whose event loop is blocked.
+        """
+        if not doing.startswith(_AT_RECORD):
+            return 1
+        last, times = self._read()
+        times = times + 1 if last == doing else 1
+        try:
+            self._file.write_text(f"{doing} {times}", encoding="utf-8")
+        except OSError:
+            return times
+        return times
+
+    def _read(self) -> tuple[str, int]:
+        try:
+            doing, _, times = self._file.read_text(encoding="utf-8").rpartition(" ")
+            return doing, int(times)
+        except (OSError, ValueError):
+            return "", 0
+
+    def forget_passed(self, positions: Mapping[str, int]) -> None:
+        """Forget the record if the worker has come past it.
+
+        Args:
+            positions: Up to where each topic partition is dealt with, by its name as in `order-intents/2`.
+        """
+        place, _, offset = self._doing.rpartition(" ")[2].rpartition("@")
+        if place in positions and offset.isdecimal() and positions[place] > int(offset):
+            self._doing = ""
+            with suppress(OSError):
+                self._file.unlink()
+
+
+_AT_RECORD: Final = ("folding ", "deciding ")
+REPEATS_MAX: Final = 3
+"""The same record so often in a row is no accident."""
+_repeats: Repeats | None = None
+
+
+def count_repeats(folder: Path) -> Repeats:
+    """From now on let `fail_stop` count, in this folder, how often in a row it is called at the same record."""
+    global _repeats  # noqa: PLW0603  # `fail_stop` is called from everywhere, and ends the process
+    _repeats = Repeats(folder)
+    return _repeats
+
+
+def _ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
 
 
 def _line(event: str, fields: Mapping[str, object]) -> str:

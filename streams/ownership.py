@@ -159,7 +159,7 @@ class Ownership:
                 codec=self._codec,
                 broadcast=self.broadcast,
                 reader=reader,
-                progress=self.progress[number],
+                progress=self.progress.get(number),
             )
             opened.append(await recovery.open())
 
@@ -182,7 +182,7 @@ class Ownership:
             letters = self.broadcast.refused_after(opened.shared_through)
             partition.owe(letter for letter in letters if letter.key not in opened.published)
         self.partitions[number] = partition
-        self.progress[number].phase = "serving"
+        self.progress.setdefault(number, Progress()).phase = "serving"
         partition.serve()
 
     def _report(self, opened: list[Opened], started: float) -> None:

@@ -21,6 +21,8 @@ import faust
 import faust.transport.drivers.aiokafka as driver
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import for_code
+from aiokafka.protocol.group import LeaveGroupRequest
 from faust.types import TP, AppT, Message
 from faust.types.transports import ConsumerT
 from mode import ServiceT
@@ -137,6 +139,22 @@ class GateConsumer(driver.Consumer):
         await self._commit(
             {TP(self.app.names[place.topic], place.partition): offset for place, offset in positions.items()}
         )
+
+    async def leave(self) -> None:
+        """Leave the group now, though the membership is static: the others take over without waiting for its end.
+
+        The member's own id goes along, so another process that has joined under the same worker id stays in.
+
+        Raises:
+            KafkaError: If the broker does not confirm it; the session timeout ends the membership then.
+        """
+        coordinator = self._thread.kafka._coordinator  # noqa: SLF001  # nothing public leaves for good
+        group, member, joined = coordinator.group_id, coordinator.member_id, coordinator.generation > 0
+        await coordinator.close()  # First, because a heartbeat that finds itself unknown joins again.
+        if joined:
+            answer = await coordinator._send_req(LeaveGroupRequest(group, member))  # noqa: SLF001  # the same
+            if answer.error_code:
+                raise for_code(answer.error_code)
 
     def last_fetch(self, place: TopicPartition) -> float:
         """Return when a fetch of a partition last succeeded: seconds since the epoch, 0 for never."""

@@ -1,9 +1,19 @@
 """`seawall worker`."""
 
+from typing import Annotated
+
 import typer
 
 
-def worker() -> None:
+def worker(
+    *,
+    leave: Annotated[
+        bool,
+        typer.Option(
+            "--leave", help="Give the membership up when stopped, for scaling down: the others take over at once."
+        ),
+    ] = False,
+) -> None:
     """Run one worker: it owns a share of the partitions, decides their intents and publishes halts.
 
     Start as many as you like, each with its own SEAWALL_WORKER_ID and SEAWALL_DATA_DIR; workers with the same
@@ -12,4 +22,4 @@ def worker() -> None:
     """
     from streams import app
 
-    raise typer.Exit(app.run())
+    raise typer.Exit(app.run(leave=leave))

@@ -4,11 +4,12 @@ import logging
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
-from streams.operations import Libraries, OperatorError, say
+from streams.operations import Libraries, OperatorError, Repeats, say
 
 
 def _die(statement: str) -> subprocess.CompletedProcess[str]:
@@ -66,3 +67,68 @@ def test_libraries_are_heard_once_in_a_while(capfd: pytest.CaptureFixture[str]) 
     first, second = capfd.readouterr().err.splitlines()
     assert first.endswith('log library=aiokafka level=error text="no node 0"')
     assert second.endswith('log library=aiokafka level=error text="no node 3" left_out=2')
+
+
+def test_a_coordinator_marked_dead_thirty_times_is_two_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What aiokafka says while a fresh broker creates its offsets topic, through the logger that says it."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    logger, handler = logging.getLogger("aiokafka.consumer.group_coordinator"), Libraries()
+    logger.addHandler(handler)
+    try:
+        for _ in range(30):
+            logger.warning("Marking the coordinator dead (node %s)for group %s.", 1, "g")
+        now += 10
+        logger.warning("Marking the coordinator dead (node %s)for group %s.", 1, "g")
+    finally:
+        logger.removeHandler(handler)
+    first, second = capfd.readouterr().err.splitlines()
+    assert "Marking the coordinator dead (node 1)for group g." in first
+    assert "left_out" not in first
+    assert second.endswith(" left_out=29")
+
+
+def _die_at(folder: Path, doing: str) -> str:
+    return _die(
+        f"count_repeats(__import__('pathlib').Path({str(folder)!r}))\nfail_stop({doing!r}, KeyError('x'))"
+    ).stderr
+
+
+def test_the_third_end_in_a_row_at_a_record_is_named(tmp_path: Path) -> None:
+    for doing in ("deciding order-intents/2@1234", "folding fills/2@7", "folding fills/2@7"):
+        ended = _die_at(tmp_path, doing)
+        assert "again=" not in ended
+        assert "it is a defect: report it" in ended
+    assert "again=" not in _die_at(tmp_path, "committing partition 2")
+    for nth in ("third", "4th"):
+        ended = _die_at(tmp_path, "folding fills/2@7")
+        assert ended.count("\n") == 1
+        assert f'again="{nth} time in a row at this record"' in ended
+        assert "next=\"see 'The same record stops the worker again and again' in RUNBOOK.md\"" in ended
+
+
+def test_progress_past_a_record_clears_its_count(tmp_path: Path) -> None:
+    doing = "deciding order-intents/2@1234"
+    assert [Repeats(tmp_path).count(doing) for _ in range(2)] == [1, 2]
+    Repeats(tmp_path).forget_passed({"order-intents/2": 1234, "order-intents/1": 5000})
+    Repeats(tmp_path).forget_passed({})
+    assert Repeats(tmp_path).count(doing) == 3
+    Repeats(tmp_path).forget_passed({"order-intents/2": 1235})
+    assert list(tmp_path.iterdir()) == []
+    assert Repeats(tmp_path).count(doing) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"no number", b"deciding order-intents/2@x 5", b"9"])
+def test_a_damaged_count_stops_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "stopped-at").write_bytes(content)
+    repeats = Repeats(tmp_path)
+    repeats.forget_passed({"order-intents/2": 1})
+    assert repeats.count("deciding order-intents/2@0") == 1
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    ended = _die_at(tmp_path / "missing", "deciding order-intents/2@1234")
+    assert ended.count("\n") == 1
+    assert 'stopped doing="deciding order-intents/2@1234"' in ended
