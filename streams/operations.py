@@ -116,11 +116,13 @@ def fail_stop(doing: str, error: BaseException | str) -> NoReturn:
         doing: What failed, with the partition or record.
         error: What happened.
     """
-    fields = {"doing": doing, "because": _reason(error), "next": _remedy(error)}
+    fields = {"doing": doing, "because": _reason(error)}
     times = _repeats.count(doing) if _repeats is not None else 1
     if times >= REPEATS_MAX:
         fields["again"] = f"{_ordinal(times)} time in a row at this record"
         fields["next"] = "see 'The same record stops the worker again and again' in RUNBOOK.md"
+    else:
+        fields["next"] = _remedy(error)
     os.write(2, _line("stopped", fields).encode())
     sys.stderr.flush()
     os._exit(EX_SOFTWARE)
