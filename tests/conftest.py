@@ -1,6 +1,7 @@
 """What all tests share: one broker, and for each test names of its own on it."""
 
 import asyncio
+import logging
 import os
 import re
 import secrets
@@ -99,6 +100,13 @@ def settings(broker: Broker, application_id: str, tmp_path: Path) -> Iterator[Se
     yield settings
     if broker.kind is Kind.ENV:
         asyncio.run(_delete_topics(settings))
+
+
+@pytest.fixture(autouse=True)
+def _libraries_are_heard() -> Iterator[None]:
+    """Undo what the command line does to logging when a test runs it in this process."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def test_a_short_storm(broker: Broker, settings: Settings, topics: Topics, tmp_p
         async with storm.under_load():
             await storm.kill(first, lose_disk=True)
             second = storm.add_worker()
-            assert await storm.freeze(second, storm.settings.session_timeout * 1.5), "a thawed worker went on"
+            await storm.freeze(second, storm.settings.session_timeout * 1.5)  # it ends itself, or joins again
             await bounce(broker, 3)
             await storm.revive()
             await storm.until_deciding()
