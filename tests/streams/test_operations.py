@@ -69,27 +69,6 @@ def test_libraries_are_heard_once_in_a_while(capfd: pytest.CaptureFixture[str]) 
     assert second.endswith('log library=aiokafka level=error text="no node 3" left_out=2')
 
 
-def test_a_coordinator_marked_dead_thirty_times_is_two_lines(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What aiokafka says while a fresh broker creates its offsets topic, through the logger that says it."""
-    now = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    logger, handler = logging.getLogger("aiokafka.consumer.group_coordinator"), Libraries()
-    logger.addHandler(handler)
-    try:
-        for _ in range(30):
-            logger.warning("Marking the coordinator dead (node %s)for group %s.", 1, "g")
-        now += 10
-        logger.warning("Marking the coordinator dead (node %s)for group %s.", 1, "g")
-    finally:
-        logger.removeHandler(handler)
-    first, second = capfd.readouterr().err.splitlines()
-    assert "Marking the coordinator dead (node 1)for group g." in first
-    assert "left_out" not in first
-    assert second.endswith(" left_out=29")
-
-
 def _die_at(folder: Path, doing: str) -> str:
     return _die(
         f"count_repeats(__import__('pathlib').Path({str(folder)!r}))\nfail_stop({doing!r}, KeyError('x'))"
