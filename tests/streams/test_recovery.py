@@ -1,6 +1,7 @@
 """Recovery where the checkpoint, the topic or the log is not what it should be."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 from streams import checkpoint, recovery
 from streams.operations import OperatorError
+from streams.ownership import _named_record
 from streams.reader import Bounds
-from streams.records import Topic, TopicPartition
+from streams.records import Record, Topic, TopicPartition
 from streams.recovery import Source
+from streams.replica import Replica
 from tests.simulation.broker import Disk, LogReader
 from tests.simulation.test_simulation import fresh_rows
 from tests.simulation.world import World
@@ -155,3 +158,23 @@ def test_a_foreign_record_in_the_ledger_stops_the_partition(world: World, said: 
         asyncio.run(world.finish())
     assert [line["checkpoint"] for line in said.lines] == [Source.DISK, Source.TOPIC]
     assert checkpoint.anchors_of(None) == {}
+
+
+def test_a_record_that_cannot_be_folded_is_named_as_it_is_while_serving(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the second end at a record would look unlike the first, and nobody would count them."""
+    world.lose_every_disk()
+    world.log.append(Topic.CHECKPOINTS, b"vector", None)
+    fold = Replica.fold
+
+    def defective(self: Replica, record: Record) -> Any:
+        if record.topic is Topic.FILLS:
+            raise KeyError
+        return fold(self, record)
+
+    monkeypatch.setattr(Replica, "fold", defective)
+    with pytest.raises(KeyError) as raised:
+        asyncio.run(world.finish())
+    assert re.fullmatch(r"folding fills/0@\d+", _named_record(raised.value) or "")
+    assert _named_record(KeyError()) is None
