@@ -1,41 +1,17 @@
 """The audit of the demo's log: clean as it is, and whatever is done to it is named."""
 
-import asyncio
 import random
-from collections.abc import AsyncGenerator
-from typing import NamedTuple
 
 import orjson
 import pytest
 
 from models.canonical import canonical_bytes, chained, sha256
 from models.decisions import RiskDecision
-from streams.audit import PartitionAudit, Verdict, first_difference
-from streams.codec import Codec, decode_decision, decode_halt
+from streams.audit import first_difference
+from streams.codec import decode_decision, decode_halt
 from streams.records import Record, Topic
+from tests.streams.audited import Log, audited
 from tests.streams.played import played
-
-Log = dict[Topic, list[Record]]
-
-
-class Source(NamedTuple):
-    """A log as the source of an audit."""
-
-    log: Log
-
-    def records(self, topic: Topic) -> AsyncGenerator[list[Record]]:
-        async def batches() -> AsyncGenerator[list[Record]]:
-            records = self.log.get(topic, [])
-            for start in range(0, len(records), 7):
-                yield records[start : start + 7]
-
-        return batches()
-
-
-def audited(log: Log) -> Verdict:
-    verdict = Verdict()
-    asyncio.run(PartitionAudit(0, Codec(1), Source(log), verdict).run())
-    return verdict
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""The audit of a log that is held in memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
+
+from streams.audit import PartitionAudit, Verdict
+from streams.codec import Codec
+from streams.records import Record, Topic
+
+Log = dict[Topic, list[Record]]
+
+
+class Source(NamedTuple):
+    """A log as the source of an audit."""
+
+    log: Log
+
+    def records(self, topic: Topic) -> AsyncGenerator[list[Record]]:
+        async def batches() -> AsyncGenerator[list[Record]]:
+            records = self.log.get(topic, [])
+            for start in range(0, len(records), 7):
+                yield records[start : start + 7]
+
+        return batches()
+
+
+def audited(log: Log) -> Verdict:
+    verdict = Verdict()
+    asyncio.run(PartitionAudit(0, Codec(1), Source(log), verdict).run())
+    return verdict
