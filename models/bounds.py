@@ -12,9 +12,13 @@ from models.book import ZERO
 from models.canonical import plain
 from models.check import Check, for_openings
 from models.messages import LimitProfile, Side
-from models.portfolio import MARKET_MARKUP
+from models.orders import Together
+from models.portfolio import MARKET_MARKUP, Holding
 from models.reasons import RejectReason
 from models.request import Request, Size
+
+MEMBERS_SHOWN = 50
+"""How many members of a cluster a decision lists: it must fit into a record, however much the account holds."""
 
 # --- 33 to 40: size
 
@@ -56,7 +60,7 @@ def max_order_quantity(request: Request, size: Size) -> Check:
     if limits is None:
         return Check.skip(reason)
     most = limits.order_quantity_max
-    room = most - request.holding.reducible(request.intent.side)
+    room = most - request.reducible
     opening_max = request.with_opening(max(ZERO, room), reducing=ZERO).opening
     return Check(reason, failed=size.quantity > most, value=size.quantity, limit=most, opening_max=opening_max)
 
@@ -72,7 +76,7 @@ def max_order_notional(request: Request, size: Size) -> Check:
     if limits is None or value is None or instrument is None:
         return Check.skip(reason)
     most, notional = limits.order_notional_max, size.quantity * value
-    room = max(ZERO, most - request.holding.reducible(request.intent.side) * value)
+    room = max(ZERO, most - request.reducible * value)
     opening_max = room // (value * instrument.lot) * instrument.lot
     return Check(reason, failed=notional > most, value=notional, limit=most, opening_max=opening_max)
 
@@ -109,7 +113,11 @@ def correlated_exposure(request: Request, size: Size) -> Check:
 
 
 def _linking_path(request: Request, amounts: dict[str, Decimal]) -> JsonValue:
+    # In the order of the search, so that each member's parent comes before it.
+    shown = request.cluster.members if request.rules == 1 else request.cluster.members[:MEMBERS_SHOWN]
+    cut = {} if len(shown) == len(request.cluster.members) else {"count": len(request.cluster.members)}
     return {
+        **cut,
         "cluster": request.cluster.name,
         "members": [
             {
@@ -119,7 +127,7 @@ def _linking_path(request: Request, amounts: dict[str, Decimal]) -> JsonValue:
                 "known": member.known,
                 "exposure": plain(amounts[member.symbol]),
             }
-            for member in request.cluster.members
+            for member in shown
         ],
     }
 
@@ -165,6 +173,35 @@ def sector_concentration(request: Request, size: Size) -> Check:
     )
 
 
+def strategy_budget(request: Request, size: Size) -> Check:
+    """Fail an increase that takes what is the strategy's own past its budget."""
+    reason, known, instrument = RejectReason.STRATEGY_BUDGET, _known(request), request.instrument
+    if known is None or instrument is None or request.budget is None:
+        return Check.skip(reason)
+    _, equity, value = known
+    intent, attributed = request.intent, request.attributed
+    values = {valued.holding.symbol: valued.value for valued in request.others.valued}
+    rest = sum(
+        (holding.worst * values[symbol] for symbol, holding in attributed.items() if symbol != intent.symbol), ZERO
+    )
+    own = attributed.get(intent.symbol) or Holding(intent.symbol, ZERO, ZERO, ZERO)
+    slack = request.slack if request.target and request.target.approval.strategy == intent.strategy else ZERO
+    # Every unit is the strategy's own, also one that closes what another strategy holds.
+    direction, start = (1, own.if_bought) if intent.side is Side.BUY else (-1, own.if_sold)
+    after = abs(start + direction * max(ZERO, size.quantity - slack))
+    other_side = abs(own.if_sold if intent.side is Side.BUY else own.if_bought)
+    limit = request.budget * equity
+    room = max(limit - rest, own.worst * value) - (direction * start + request.reducible - slack) * value
+    return Check.exposure(
+        reason,
+        before=rest + own.worst * value,
+        after=rest + max(after, other_side) * value,
+        limit=limit,
+        opening_max=max(ZERO, room) // (value * instrument.lot) * instrument.lot,
+        detail={"strategy": intent.strategy},
+    )
+
+
 def gross_leverage(request: Request, size: Size) -> Check:
     """Fail an increase that takes the sum of exposures past its multiple of equity."""
     reason = RejectReason.GROSS_LEVERAGE
@@ -198,9 +235,9 @@ def net_leverage(request: Request, size: Size) -> Check:
 
     # The side that the intent adds to grows in its direction; the other side stays.
     if request.intent.side is Side.BUY:
-        start = bought + (holding.if_bought + holding.reducible(Side.BUY)) * value
+        start = bought + (request.vacated.if_bought + request.reducible) * value
     else:
-        start = -(sold + (holding.if_sold - holding.reducible(Side.SELL)) * value)
+        start = -(sold + (request.vacated.if_sold - request.reducible) * value)
     room = max(ZERO, max(limit, before_net) - start)
     lot = request.instrument.lot
     return Check.exposure(
@@ -232,16 +269,24 @@ def available_to_spend(request: Request) -> Decimal | None:
     drawdown = portfolio.account.drawdown
     if drawdown.buying_power is not None:
         power, through = drawdown.buying_power
-        return power - sum(portfolio.deductions(through, broker=True), ZERO)
+        return power - _taken(request, through, broker=True)
     if drawdown.cash is not None:
         cash, through = drawdown.cash
-        return max(ZERO, cash) * limits.margin_multiplier - sum(portfolio.deductions(through, broker=False), ZERO)
+        return max(ZERO, cash) * limits.margin_multiplier - _taken(request, through, broker=False)
     known = _known(request)
     if known is None:
         return None
     _, equity, value = known
-    gross = sum((valued.amount for valued in request.others.valued), request.holding.worst * value)
+    gross = sum((valued.amount for valued in request.others.valued), request.vacated.worst * value)
     return max(ZERO, equity * limits.margin_multiplier - gross)
+
+
+def _taken(request: Request, through: int, *, broker: bool) -> Decimal:
+    """Return what is taken from the figure, money; what is set aside for the target is the intent's to spend."""
+    orders = request.portfolio.open_orders
+    filled, reserved = request.portfolio.deductions(through, broker=broker)
+    together = Together(orders.values(), lambda order: reserved.get(order.approval.intent_id, ZERO))
+    return filled + together.total - (together.slack(request.target) if request.target else ZERO)
 
 
 def _known(request: Request) -> tuple[LimitProfile, Decimal, Decimal] | None:

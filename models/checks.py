@@ -2,66 +2,97 @@
 
 from collections.abc import Callable
 
-from models import bounds, conditions
+from models import bounds, conditions, throttle
 from models.check import Check
-from models.reasons import RejectReason
+from models.reasons import RejectReason as Reason
 from models.request import Request, Size
 
-CONDITIONS: tuple[Callable[[Request], Check], ...] = (
-    conditions.kill_switch_all,
-    conditions.kill_switch,
-    conditions.operator_halt,
-    conditions.drawdown_halt,
-    conditions.daily_loss_halt,
-    conditions.unknown_account,
-    conditions.unknown_instrument,
-    conditions.currency_mismatch,
-    conditions.no_equity,
-    conditions.equity_not_positive,
-    conditions.equity_unconfirmed,
-    conditions.stale_equity,
-    conditions.price_unavailable,
-    conditions.stale_price,
-    conditions.stale_intent,
-    conditions.restricted_symbol,
-    conditions.strategy_disabled,
-)
+CONDITIONS: dict[Reason, Callable[[Request], Check]] = {
+    Reason.KILL_SWITCH_ALL: conditions.kill_switch_all,
+    Reason.KILL_SWITCH: conditions.kill_switch,
+    Reason.OPERATOR_HALT: conditions.operator_halt,
+    Reason.DRAWDOWN_HALT: conditions.drawdown_halt,
+    Reason.DAILY_LOSS_HALT: conditions.daily_loss_halt,
+    Reason.UNKNOWN_ACCOUNT: conditions.unknown_account,
+    Reason.UNKNOWN_INSTRUMENT: conditions.unknown_instrument,
+    Reason.CURRENCY_MISMATCH: conditions.currency_mismatch,
+    Reason.NO_EQUITY: conditions.no_equity,
+    Reason.EQUITY_NOT_POSITIVE: conditions.equity_not_positive,
+    Reason.EQUITY_UNCONFIRMED: conditions.equity_unconfirmed,
+    Reason.STALE_EQUITY: conditions.stale_equity,
+    Reason.PRICE_UNAVAILABLE: conditions.price_unavailable,
+    Reason.STALE_PRICE: conditions.stale_price,
+    Reason.STALE_INTENT: conditions.stale_intent,
+    Reason.POSITION_DRIFT: conditions.position_drift,
+    Reason.RESTRICTED_SYMBOL: conditions.restricted_symbol,
+    Reason.STRATEGY_DISABLED: conditions.strategy_disabled,
+    Reason.STRATEGY_CONFLICT: conditions.strategy_conflict,
+    Reason.SELF_TRADE: conditions.self_trade,
+    Reason.RATE_LIMIT_ACCOUNT: throttle.rate_limit_account,
+    Reason.RATE_LIMIT_STRATEGY: throttle.rate_limit_strategy,
+    Reason.MAX_OPEN_ORDERS: throttle.max_open_orders,
+    Reason.PRICE_COLLAR: conditions.price_collar,
+}
 """Checks that no size changes."""
 
-OPENING_CONDITIONS: tuple[Callable[[Request, Size | None], Check], ...] = (
-    conditions.atr_unavailable,
-    conditions.reduce_only,
-    conditions.too_few_trades,
-    conditions.no_edge,
-    conditions.size_zero,
-)
+OPENING_CONDITIONS: dict[Reason, Callable[[Request, Size | None], Check]] = {
+    Reason.ATR_UNAVAILABLE: conditions.atr_unavailable,
+    Reason.SHORT_SALE_BANNED: conditions.short_sale_banned,
+    Reason.REDUCE_ONLY: conditions.reduce_only,
+    Reason.TOO_FEW_TRADES: conditions.too_few_trades,
+    Reason.NO_EDGE: conditions.no_edge,
+    Reason.SIZE_ZERO: conditions.size_zero,
+}
 """Checks that ask only whether something is opened, or whether it can be sized at all."""
 
-BOUNDS: tuple[tuple[RejectReason, Callable[[Request, Size], Check]], ...] = (
-    (RejectReason.INVALID_LOT, bounds.invalid_lot),
-    (RejectReason.SIZE_EXCEEDS_RISK, bounds.size_exceeds_risk),
-    (RejectReason.SIZE_EXCEEDS_CAP, bounds.size_exceeds_cap),
-    (RejectReason.MAX_ORDER_QUANTITY, bounds.max_order_quantity),
-    (RejectReason.MAX_ORDER_NOTIONAL, bounds.max_order_notional),
-    (RejectReason.CORRELATED_EXPOSURE, bounds.correlated_exposure),
-    (RejectReason.POSITION_CONCENTRATION, bounds.position_concentration),
-    (RejectReason.SECTOR_CONCENTRATION, bounds.sector_concentration),
-    (RejectReason.GROSS_LEVERAGE, bounds.gross_leverage),
-    (RejectReason.NET_LEVERAGE, bounds.net_leverage),
-    (RejectReason.BUYING_POWER, bounds.buying_power),
-)
+BOUNDS: dict[Reason, Callable[[Request, Size], Check]] = {
+    Reason.REPEATED_ORDER: throttle.repeated_order,
+    Reason.INVALID_LOT: bounds.invalid_lot,
+    Reason.SIZE_EXCEEDS_RISK: bounds.size_exceeds_risk,
+    Reason.SIZE_EXCEEDS_CAP: bounds.size_exceeds_cap,
+    Reason.MAX_ORDER_QUANTITY: bounds.max_order_quantity,
+    Reason.MAX_ORDER_NOTIONAL: bounds.max_order_notional,
+    Reason.CORRELATED_EXPOSURE: bounds.correlated_exposure,
+    Reason.POSITION_CONCENTRATION: bounds.position_concentration,
+    Reason.SECTOR_CONCENTRATION: bounds.sector_concentration,
+    Reason.STRATEGY_BUDGET: bounds.strategy_budget,
+    Reason.GROSS_LEVERAGE: bounds.gross_leverage,
+    Reason.NET_LEVERAGE: bounds.net_leverage,
+    Reason.BUYING_POWER: bounds.buying_power,
+}
 """Checks of a size; SKIPPED where there is none."""
+
+SINCE_RULES_2 = frozenset(
+    {
+        Reason.POSITION_DRIFT,
+        Reason.SHORT_SALE_BANNED,
+        Reason.STRATEGY_CONFLICT,
+        Reason.SELF_TRADE,
+        Reason.RATE_LIMIT_ACCOUNT,
+        Reason.RATE_LIMIT_STRATEGY,
+        Reason.REPEATED_ORDER,
+        Reason.MAX_OPEN_ORDERS,
+        Reason.PRICE_COLLAR,
+        Reason.STRATEGY_BUDGET,
+    }
+)
+"""Checks that the first rules did not have."""
 
 
 def run_checks(request: Request, size: Size | None) -> list[Check]:
-    """Run every check from KILL_SWITCH_ALL on, in order of precedence.
+    """Run every check of the request's rules from KILL_SWITCH_ALL on, in order of precedence.
 
     Args:
         request: The intent and what is known.
         size: The size asked about; None where the gate should size the intent and cannot.
     """
-    checks = [check(request) for check in CONDITIONS]
-    checks += [check(request, size) for check in OPENING_CONDITIONS]
-    checks += [Check.skip(reason) if size is None else check(request, size) for reason, check in BOUNDS]
+    absent = SINCE_RULES_2 if request.rules == 1 else frozenset()
+    checks = [check(request) for reason, check in CONDITIONS.items() if reason not in absent]
+    checks += [check(request, size) for reason, check in OPENING_CONDITIONS.items() if reason not in absent]
+    checks += [
+        Check.skip(reason) if size is None else check(request, size)
+        for reason, check in BOUNDS.items()
+        if reason not in absent
+    ]
     checks.sort(key=lambda check: check.reason.number)
     return checks

@@ -4,13 +4,16 @@ from decimal import Decimal
 
 from pydantic import JsonValue
 
-from models.book import ZERO
+from models.book import UNATTRIBUTED, ZERO
 from models.check import Check, for_openings
 from models.decisions import AccountStatus, HaltCause
 from models.drawdown import Pair
-from models.messages import KillMode, StrategyState
+from models.messages import KillMode, OrderIntent, Side, StrategyState
 from models.reasons import RejectReason
 from models.request import Request, Size
+
+SHOWN_MAX = 20
+"""How many names a detail lists."""
 
 # --- 6 to 10: halted
 
@@ -87,7 +90,7 @@ def unknown_instrument(request: Request) -> Check:
     unknown = list(request.others.unknown)
     if request.instrument is None:
         unknown.append(request.intent.symbol)
-    return Check.condition(RejectReason.UNKNOWN_INSTRUMENT, bool(unknown), detail=_symbols(unknown))
+    return Check.condition(RejectReason.UNKNOWN_INSTRUMENT, bool(unknown), detail=_symbols(request, unknown))
 
 
 def currency_mismatch(request: Request) -> Check:
@@ -101,7 +104,7 @@ def currency_mismatch(request: Request) -> Check:
         for symbol in {*portfolio.holdings, request.intent.symbol}
         if (instrument := portfolio.instrument(symbol)) is not None and instrument.currency != account.currency
     ]
-    return Check.condition(reason, bool(foreign), detail=_symbols(foreign))
+    return Check.condition(reason, bool(foreign), detail=_symbols(request, foreign))
 
 
 def no_equity(request: Request) -> Check:
@@ -147,7 +150,7 @@ def _missing_prices(request: Request, reason: RejectReason) -> Check:
     missing = list(request.others.missing.get(reason, ()))
     if request.candidate.missing is reason:
         missing.append(request.intent.symbol)
-    return Check.condition(reason, bool(missing), detail=_symbols(missing))
+    return Check.condition(reason, bool(missing), detail=_symbols(request, missing))
 
 
 def atr_unavailable(request: Request, size: Size | None) -> Check:
@@ -167,7 +170,14 @@ def stale_intent(request: Request) -> Check:
     return Check.age(RejectReason.STALE_INTENT, age, request.limits.intent_age_max)
 
 
-# --- 23 to 26: permission
+def position_drift(request: Request) -> Check:
+    """Fail while the folded position in the symbol is known to differ from the broker's."""
+    intent = request.intent
+    drifted = request.portfolio.reference.drifted(intent.account, intent.symbol)
+    return Check.condition(RejectReason.POSITION_DRIFT, drifted)
+
+
+# --- 23 to 28: permission
 
 
 def restricted_symbol(request: Request) -> Check:
@@ -176,11 +186,23 @@ def restricted_symbol(request: Request) -> Check:
     return Check.condition(RejectReason.RESTRICTED_SYMBOL, restricted)
 
 
+def short_sale_banned(request: Request, size: Size | None) -> Check:
+    """Fail where a SELL opens a short position that the profile or the instrument forbids."""
+    reason, limits, instrument = RejectReason.SHORT_SALE_BANNED, request.limits, request.instrument
+    if limits is None or instrument is None:
+        return Check.skip(reason)
+    banned = request.intent.side is Side.SELL and not (limits.shorts_allowed and instrument.shortable)
+    return _no_opening(reason, banned, size)
+
+
 def reduce_only(request: Request, size: Size | None) -> Check:
     """Fail where an intent that must only reduce would open something."""
+    return _no_opening(RejectReason.REDUCE_ONLY, request.intent.reduce_only, size)
+
+
+def _no_opening(reason: RejectReason, forbidden: bool, size: Size | None) -> Check:  # noqa: FBT001  # the condition
     opens = size is None or bool(size.opening)
-    flagged = request.intent.reduce_only
-    return Check(RejectReason.REDUCE_ONLY, failed=flagged and opens, opening_max=ZERO if flagged else None)
+    return Check(reason, failed=forbidden and opens, opening_max=ZERO if forbidden else None)
 
 
 def strategy_disabled(request: Request) -> Check:
@@ -192,6 +214,41 @@ def strategy_disabled(request: Request) -> Check:
         failed,
         detail={"state": "UNKNOWN" if state is None else state} if failed else None,
     )
+
+
+def strategy_conflict(request: Request) -> Check:
+    """Fail where another strategy holds the symbol the other way round: the two would trade with each other."""
+    intent = request.intent
+    positions = request.portfolio.account.book.positions.get(intent.symbol)
+    opposite = sorted(
+        strategy
+        for strategy, position in (positions or {}).items()
+        if strategy not in (intent.strategy, UNATTRIBUTED) and (position < 0) is (intent.side is Side.BUY)
+    )
+    detail: JsonValue = {"strategies": [*opposite[:SHOWN_MAX]]} if opposite else None
+    return Check.condition(RejectReason.STRATEGY_CONFLICT, bool(opposite), detail=detail)
+
+
+def self_trade(request: Request) -> Check:
+    """Fail where the order would meet an open order of the account's own."""
+    intent = request.intent
+    opposite = [
+        approval
+        for approval, _ in request.portfolio.open_orders.values()
+        if approval.symbol == intent.symbol and approval.side is not intent.side
+    ]
+    crossed = sorted(
+        approval.intent_id for approval in opposite if _crosses(intent, intent.limit_price, approval.limit_price)
+    )
+    detail: JsonValue = {"orders": [*crossed[:SHOWN_MAX]]} if crossed else None
+    return Check.condition(RejectReason.SELF_TRADE, bool(crossed), detail=detail)
+
+
+def _crosses(intent: OrderIntent, own: Decimal | None, other: Decimal | None) -> bool:
+    """Tell whether two limits meet; a MARKET order meets every one."""
+    if own is None or other is None:
+        return True
+    return own >= other if intent.side is Side.BUY else own <= other
 
 
 # --- 34 to 36: sizing
@@ -217,7 +274,7 @@ def size_zero(request: Request, size: Size | None) -> Check:
     """Fail where the gate's own size is below one lot, or there is nothing to size or to close."""
     reason = RejectReason.SIZE_ZERO
     if request.intent.quantity is None and request.closes:
-        return Check.condition(reason, not request.holding.reducible(request.intent.side))
+        return Check.condition(reason, not request.reducible)
     if request.sizing is None or request.sizing.reasons:
         return Check.skip(reason)
     if request.sizing.quantity is None:  # method NONE
@@ -225,5 +282,31 @@ def size_zero(request: Request, size: Size | None) -> Check:
     return for_openings(Check.condition(reason, not request.sizing.quantity), size)
 
 
-def _symbols(symbols: list[str]) -> JsonValue:
-    return {"symbols": [*sorted(symbols)]} if symbols else None
+# --- 41: price
+
+
+def price_collar(request: Request) -> Check:
+    """Fail where the order is priced far from the market: past it by a slip, or behind it by a wrong digit."""
+    reason, limits, intent = RejectReason.PRICE_COLLAR, request.limits, request.intent
+    quote = request.portfolio.mark(intent.symbol) or request.portfolio.fallback(intent.symbol)
+    if limits is None or quote is None:
+        return Check.skip(reason)
+    market, away, passive = quote.price, limits.collar_away, limits.collar_passive
+    below, above = (passive, away) if intent.side is Side.BUY else (away, passive)
+    bounds = [(intent.limit_price, below, above), (intent.reference_price, away, away)]
+    for price, down, up in bounds:
+        if price is not None and price > market + up * market:
+            return Check.condition(reason, failed=True, value=price, limit=market + up * market)
+        if price is not None and price < market - down * market:
+            return Check.condition(reason, failed=True, value=price, limit=market - down * market)
+    return Check(reason)
+
+
+def _symbols(request: Request, symbols: list[str]) -> JsonValue:
+    if not symbols:
+        return None
+    symbols = sorted(symbols)
+    if request.rules == 1 or len(symbols) <= SHOWN_MAX:
+        return {"symbols": [*symbols]}
+    # A decision must fit into a record, however much the account holds.
+    return {"symbols": [*symbols[:SHOWN_MAX]], "count": len(symbols)}

@@ -9,8 +9,11 @@ from models.messages import OrderType, Side
 from models.reasons import RejectReason
 from models.wire import Digest, Exact, Message, Name, Offset, Text
 
-RULES = 1
-"""Raised whenever `decide` or the status of an account could come out otherwise for the same log."""
+RULES = 2
+"""Raised whenever `decide` or the status of an account could come out otherwise for the same log.
+
+Rules 1 had none of the checks 22, 24, 27 to 32, 41, 45 and 48 to 51. They are kept, so that what they decided audits.
+"""
 
 Count = Annotated[int, Field(ge=0)]
 LimitsVersion = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}@[0-9]{1,10}$")]
@@ -107,6 +110,19 @@ class Reservation(_Part):
     expires_at: int
 
 
+class Replacement(Reservation):
+    """A reservation in the place of an earlier order's: while both are live the larger one counts."""
+
+    replaces: Name
+
+
+class Throttle(_Part):
+    """The two token buckets that an opening was charged to: when each would be full again, ns event time."""
+
+    account: int
+    strategy: int
+
+
 class RiskDecision(Message):
     """The one answer to one record of order-intents. Its key is the account, none where that is unknown."""
 
@@ -143,9 +159,9 @@ class RiskDecision(Message):
     as_of: AsOf
     limits_version: LimitsVersion | None
     rules: Count
-    reservation: Reservation | None
-    throttle: None = None
-    """Token buckets; these rules have none."""
+    reservation: Reservation | Replacement | None
+    throttle: Throttle | None = None
+    """None where no token was taken."""
     original_seq: Count | None = None
     """On a repeated intent_id: the first decision and its answer."""
     original_status: DecisionStatus | None = None

@@ -16,7 +16,7 @@ from pydantic import JsonValue, TypeAdapter
 from models.canonical import DAY_NS, ceil_ratio, day_of, plain
 from models.decisions import AccountStatus, HaltCause
 from models.limits import Limits
-from models.messages import EquityMark, OperatorHalt, Resume, SessionOpen
+from models.messages import AccountTick, EquityMark, Resume, SessionOpen, Statement
 from models.rows import Rows
 from models.wire import Exact, session_day
 
@@ -42,6 +42,9 @@ HEAD = ""
 
 MARK = "m"
 """What the key of a mark's row begins with; its symbol follows."""
+
+ADJUSTMENT = "a"
+"""The same of an adjustment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ def _near(equity: Decimal, expected: Decimal) -> bool:
 
 @dataclass
 class Drawdown(Rows):
-    """One account's fold of equity-ticks. Rows: the head, and one per mark.
+    """One account's fold of equity-ticks. Rows: the head, one per mark and one per adjustment.
 
     Money is account currency, times are ns UTC event time. Call under `canonical.CONTEXT`.
     """
@@ -207,6 +210,10 @@ class Drawdown(Rows):
     """The value and `fills_through` of the tick that carried it."""
     buying_power: tuple[Exact, int] | None = None
     marks: dict[str, Mark] = field(default_factory=dict)
+    adjustments: dict[str, Exact] = field(default_factory=dict)
+    """What operators have added to the folded positions, signed units by symbol; never zero."""
+    last_adjustment: int = 0
+    """Event time of the last adjustments applied."""
     operator_halt: Commanded | None = None
     """The halt in force, None once it is resumed."""
     last_resume: Commanded | None = None
@@ -229,7 +236,7 @@ class Drawdown(Rows):
         """Whether the last tick still awaits confirmation."""
         return self.suspect is not None
 
-    def fold(self, tick: EquityMark | SessionOpen | Resume | OperatorHalt, *, offset: int, event_time: int) -> None:
+    def fold(self, tick: AccountTick, *, offset: int, event_time: int) -> None:
         """Advance by one record of equity-ticks. Total: no valid message can make it raise.
 
         Args:
@@ -246,6 +253,8 @@ class Drawdown(Rows):
             self._value(tick, self._opening(tick, event_time), offset, event_time)
         elif isinstance(tick, Resume):
             self._resume(Commanded(offset, tick.actor, tick.reason, event_time))
+        elif isinstance(tick, Statement):
+            self._adjust(tick.adjustments, event_time)
         else:
             self._halt(Commanded(offset, tick.actor, tick.reason, event_time))
         if self.clock > self._forget_after:
@@ -375,14 +384,29 @@ class Drawdown(Rows):
             self.operator_halt = command
             self._touch()
 
+    def _adjust(self, adjustments: Mapping[str, Decimal] | None, event_time: int) -> None:
+        """Add to the folded positions, unless this is no newer than the last adjustments: a repeat adds nothing."""
+        if adjustments is None or event_time <= self.last_adjustment:
+            return
+        self.last_adjustment = event_time
+        self.dirty.add(HEAD)
+        for symbol, quantity in adjustments.items():
+            total = self.adjustments.pop(symbol, ZERO) + quantity
+            if total:
+                self.adjustments[symbol] = total
+            self.dirty.add(ADJUSTMENT + symbol)
+
     def _touch(self) -> None:
         self.version += 1
         self.dirty.add(HEAD)
 
     def row(self, key: str) -> JsonValue:
-        """Return the row as JSON can carry it: the head, or one symbol's mark; None where there is none."""
+        """Return the row as JSON can carry it: the head, or what is known of one symbol; None where nothing is."""
         if key == HEAD:
             return cast("JsonValue", _STATE.dump_python(self, mode="json", exclude=_NOT_HEAD))
+        if key.startswith(ADJUSTMENT):
+            adjustment = self.adjustments.get(key.removeprefix(ADJUSTMENT))
+            return None if adjustment is None else plain(adjustment)
         mark = self.marks.get(key.removeprefix(MARK))
         if mark is None:
             return None
@@ -396,12 +420,18 @@ class Drawdown(Rows):
     @classmethod
     def from_rows(cls, rows: Mapping[str, Any]) -> Self:
         """Return the state that had these rows; no rows give a fresh state."""
-        marks = {key.removeprefix(MARK): row for key, row in rows.items() if key != HEAD}
-        return cast("Self", _STATE.validate_python({**rows.get(HEAD, {}), "marks": marks}))
+        by_symbol: dict[str, dict[str, Any]] = {MARK: {}, ADJUSTMENT: {}}
+        for key, row in rows.items():
+            if key != HEAD:
+                by_symbol[key[0]][key[1:]] = row
+        marks, adjustments = by_symbol[MARK], by_symbol[ADJUSTMENT]
+        return cast(
+            "Self", _STATE.validate_python({**rows.get(HEAD, {}), "marks": marks, "adjustments": adjustments})
+        )
 
 
 _STATE = TypeAdapter(Drawdown)
-_NOT_HEAD = {"marks", "version", "dirty", "_forget_after"}
+_NOT_HEAD = {"marks", "adjustments", "version", "dirty", "_forget_after"}
 
 
 class Assessment(NamedTuple):

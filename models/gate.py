@@ -15,6 +15,7 @@ from models.decisions import (
     DecisionStatus,
     Inputs,
     Outcome,
+    Replacement,
     Reservation,
     RiskDecision,
 )
@@ -24,6 +25,7 @@ from models.portfolio import Account, Portfolio
 from models.reasons import Flag, RejectReason
 from models.reference import Reference
 from models.request import Request, Size
+from models.throttle import charge
 
 EVENT_TIME_LAG_MAX = 3600 * SECOND_NS
 """How far an intent's event_time may lie behind its account's clock."""
@@ -53,7 +55,9 @@ class Verdict(NamedTuple):
     binding: RejectReason | None
 
 
-def decide_malformed(raw_digest: str, recorded: Recorded, *, chain: Chain, as_of: AsOf) -> RiskDecision:
+def decide_malformed(
+    raw_digest: str, recorded: Recorded, *, chain: Chain, as_of: AsOf, rules: int = RULES
+) -> RiskDecision:
     """Answer bytes that are no intent: rejected, in the chain of the partition.
 
     What was wrong with them is not part of the decision: its wording may change, the decision may not.
@@ -65,7 +69,7 @@ def decide_malformed(raw_digest: str, recorded: Recorded, *, chain: Chain, as_of
         "clock": 0,
         "limits_version": None,
     }
-    return _sealed(answer, chain, recorded, as_of)
+    return _sealed(answer, chain, recorded, as_of, rules)
 
 
 def decide(
@@ -76,6 +80,7 @@ def decide(
     reference: Reference,
     returns: Returns,
     as_of: AsOf,
+    rules: int = RULES,
 ) -> RiskDecision:
     """Answer an order intent.
 
@@ -86,11 +91,12 @@ def decide(
         reference: Limits, instruments and switches at `as_of`.
         returns: Daily returns at `as_of`.
         as_of: The offsets folded.
+        rules: The version of the rules to decide by: an earlier one for what it decided.
 
     Returns:
         The account's next decision, sealed with its digest.
     """
-    digest = sha256(canonical_bytes(intent))
+    digest = intent_digest(intent)
     known = account.ledger.first_answer(intent.intent_id)
     clock = account.clock
     integrity = _integrity(intent, recorded, digest, known, clock)
@@ -108,7 +114,7 @@ def decide(
     if integrity:
         answer |= _unchecked(integrity)
     else:
-        request = Request(intent, portfolio)
+        request = Request(intent, portfolio, rules=rules)
         answer |= _answer(request, judge(request))
     if known is not None and integrity:
         answer |= {
@@ -116,7 +122,18 @@ def decide(
             "original_status": known.status,
             "original_quantity": known.quantity,
         }
-    return _sealed(answer, account.ledger.decisions, recorded, as_of)
+    return _sealed(answer, account.ledger.decisions, recorded, as_of, rules)
+
+
+def intent_digest(intent: OrderIntent) -> str:
+    """Return the SHA-256 of the intent's canonical form.
+
+    A field that came later stands in it only where it says something: so an intent has one digest for ever.
+    """
+    fields = dict(intent.__dict__)
+    if intent.replaces is None:
+        del fields["replaces"]
+    return sha256(canonical_bytes(fields))
 
 
 def _integrity(
@@ -197,25 +214,19 @@ def _unchecked(reasons: tuple[RejectReason, ...]) -> dict[str, Any]:
 
 
 def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
-    size, approved, intent = verdict.size, verdict.approved, request.intent
+    size, approved = verdict.size, verdict.approved
     reduces_only = size is not None and size.reduces_only
     outcomes = [(check, _outcome(check, reduces_only=reduces_only)) for check in verdict.checks]
     stopped = any(check.failed and check.reason is RejectReason.KILL_SWITCH_ALL for check in verdict.checks)
     flags = request.flags()
     if verdict.resized:
         flags.append(Flag.RESIZED)
-    quote = request.candidate.quote
-    reservation = None
-    if approved and size is not None:
-        reservation = Reservation.model_construct(
-            quantity=size.quantity, price=None if quote is None else quote.price, expires_at=intent.expires_at
-        )
     return {
         "status": DecisionStatus.APPROVED if approved else DecisionStatus.REJECTED,
         "quantity": size.quantity if approved and size is not None else ZERO,
         "reducing_quantity": None if size is None else size.reducing,
         "opening_quantity": None if size is None else size.opening,
-        "max_quantity": ZERO if stopped else request.holding.reducible(intent.side) + verdict.opening_max,
+        "max_quantity": ZERO if stopped else request.reducible + verdict.opening_max,
         "binding_constraint": RejectReason.KILL_SWITCH_ALL if stopped else verdict.binding,
         "reasons": tuple(check.reason for check, outcome in outcomes if outcome is Outcome.FAIL),
         "warnings": (
@@ -228,8 +239,27 @@ def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
             if outcome not in (Outcome.PASS, Outcome.SKIPPED) or check.reason is verdict.binding
         ),
         "inputs": request.inputs,
-        "reservation": reservation,
+        "reservation": _reservation(request, size) if approved and size is not None else None,
+        "throttle": charge(request) if _takes_token(request, verdict) else None,
     }
+
+
+def _reservation(request: Request, size: Size) -> Reservation:
+    quote, expires_at = request.candidate.quote, request.intent.expires_at
+    price = None if quote is None else quote.price
+    if request.target is None:
+        return Reservation.model_construct(quantity=size.quantity, price=price, expires_at=expires_at)
+    return Replacement.model_construct(
+        quantity=size.quantity, price=price, expires_at=expires_at, replaces=request.target.approval.intent_id
+    )
+
+
+def _takes_token(request: Request, verdict: Verdict) -> bool:
+    """Tell whether the intent costs a token: every opening does, approved or not, unless it was throttled."""
+    if request.rules == 1 or (verdict.size is not None and verdict.size.reduces_only):
+        return False
+    throttled = (RejectReason.RATE_LIMIT_ACCOUNT, RejectReason.RATE_LIMIT_STRATEGY)
+    return not any(check.failed and check.reason in throttled for check in verdict.checks)
 
 
 def _outcome(check: Check, *, reduces_only: bool) -> Outcome:
@@ -254,7 +284,7 @@ def _result(check: Check, outcome: Outcome) -> CheckResult:
     )
 
 
-def _sealed(answer: dict[str, Any], chain: Chain, recorded: Recorded, as_of: AsOf) -> RiskDecision:
+def _sealed(answer: dict[str, Any], chain: Chain, recorded: Recorded, as_of: AsOf, rules: int) -> RiskDecision:
     """Return the next decision of a chain, its digest taken over everything else in it."""
     fields: dict[str, Any] = {
         "version": 1,
@@ -266,7 +296,7 @@ def _sealed(answer: dict[str, Any], chain: Chain, recorded: Recorded, as_of: AsO
         "intent_offset": recorded.offset,
         "seq": chain.seq + 1,
         "as_of": as_of,
-        "rules": RULES,
+        "rules": rules,
         "previous_digest": chain.digest,
     }
     return RiskDecision.model_construct(**fields, digest=sha256(canonical_bytes(fields)))

@@ -1,17 +1,17 @@
 """What was decided: one account's folds of `risk-decisions` and of `trading-halts`, each in its own columns."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from heapq import heappop, heappush
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
 
 from models.book import KEPT
 from models.canonical import GENESIS_DIGEST, SECOND_NS, plain
-from models.decisions import AccountStatus, DecisionStatus, HaltCause, RiskDecision, TradingHalt
+from models.decisions import AccountStatus, DecisionStatus, HaltCause, Replacement, RiskDecision, TradingHalt
 from models.messages import OrderType, Side
 from models.reasons import RejectReason
 
@@ -19,6 +19,9 @@ EXPIRY_GRACE = 60 * SECOND_NS
 """How long after expires_at an order's remaining stays reserved."""
 ID_KEPT = 3600 * SECOND_NS
 """How long after event_time an id stays taken, at the least."""
+
+REPEAT_WINDOW = 10 * SECOND_NS
+"""How long an approval counts against its like."""
 
 WITHOUT_ID = frozenset({RejectReason.MALFORMED, RejectReason.EVENT_TIME_INVALID, RejectReason.INTENT_EXPIRED})
 REPEATS = frozenset({RejectReason.INTENT_ID_CONFLICT, RejectReason.DUPLICATE_INTENT})
@@ -45,6 +48,16 @@ class Decided:
     """The id is taken while the ledger's clock is below; ns."""
 
 
+class Like(NamedTuple):
+    """What two orders share of which one repeats the other."""
+
+    strategy: str
+    symbol: str
+    side: Side
+    opening_quantity: Decimal
+    limit_price: Decimal | None
+
+
 @dataclass(frozen=True, slots=True)
 class Approval:
     """What one approval reserves."""
@@ -60,6 +73,18 @@ class Approval:
     expires_at: int
     fills_offset: int
     """`fills` as folded at the decision: only executions above it fill this order."""
+    strategy: str
+    limit_price: Decimal | None
+    """None for a MARKET order."""
+    clock: int
+    """Of the decision, ns."""
+    replaces: str | None
+    """The order in whose place this one comes."""
+
+    @property
+    def like(self) -> "Like":
+        """What makes another order a repetition of this one."""
+        return Like(self.strategy, self.symbol, self.side, self.opening_quantity, self.limit_price)
 
 
 class Ledger:
@@ -78,6 +103,12 @@ class Ledger:
         self.approvals: dict[str, Approval] = {}
         self.open: defaultdict[str, dict[str, Approval]] = defaultdict(dict)
         """By symbol: approvals that the ledger's clock has not expired."""
+        self.recent: defaultdict[Like, deque[int]] = defaultdict(deque)
+        """Clocks of like approvals of openings within the last ten seconds of the ledger's clock, oldest first."""
+        self.account_bucket = 0
+        """When the account's token bucket will be full again, ns; 0 where it is."""
+        self.strategy_buckets: dict[str, int] = {}
+        """The same by strategy; full ones are absent."""
         self.halts = Chain()
         self.status = AccountStatus.NORMAL
         self.causes: tuple[HaltCause, ...] = ()
@@ -94,10 +125,22 @@ class Ledger:
         self.dirty.add("")
         self.decisions = Chain(decision.seq, decision.digest)
         self.clock = max(self.clock, decision.clock)
+        self._charge(decision)
         reasons = frozenset(decision.reasons)
         if not reasons & WITHOUT_ID and not reasons & REPEATS:
             self._remember(decision)
         self._drop_due()
+
+    def _charge(self, decision: RiskDecision) -> None:
+        """Take the token buckets over, and forget those that are full by now."""
+        if decision.throttle is not None:
+            assert decision.strategy is not None
+            self.account_bucket = decision.throttle.account
+            self.strategy_buckets[decision.strategy] = decision.throttle.strategy
+        if self.account_bucket <= self.clock:
+            self.account_bucket = 0
+        for strategy in [name for name, full_at in self.strategy_buckets.items() if full_at <= self.clock]:
+            del self.strategy_buckets[strategy]
 
     def _remember(self, decision: RiskDecision) -> None:
         intent_id, event_time, reservation = decision.intent_id, decision.event_time, decision.reservation
@@ -123,6 +166,7 @@ class Ledger:
         assert decision.side is not None
         assert decision.order_type is not None
         assert decision.opening_quantity is not None
+        assert decision.strategy is not None
         self._reserve(
             Approval(
                 intent_id=intent_id,
@@ -135,6 +179,10 @@ class Ledger:
                 price=reservation.price,
                 expires_at=reservation.expires_at,
                 fills_offset=decision.as_of.fills,
+                strategy=decision.strategy,
+                limit_price=decision.limit_price,
+                clock=decision.clock,
+                replaces=reservation.replaces if isinstance(reservation, Replacement) else None,
             )
         )
         self.dirty.add("a" + intent_id)
@@ -149,6 +197,9 @@ class Ledger:
         expired = approval.expires_at + EXPIRY_GRACE
         heappush(self._due, (expired, "o", approval.intent_id))
         heappush(self._due, (expired + KEPT, "a", approval.intent_id))
+        if approval.opening_quantity:
+            self.recent[approval.like].append(approval.clock)
+            heappush(self._due, (approval.clock + REPEAT_WINDOW, "r", approval.intent_id))
 
     def _drop_due(self) -> None:
         while self._due and self._due[0][0] <= self.clock:
@@ -160,6 +211,10 @@ class Ledger:
                     self.dirty.add("i" + intent_id)
                 continue
             approval = self.approvals.get(intent_id)
+            if kind == "r":
+                assert approval is not None  # it is kept for days
+                self._drop_recent(approval.like)
+                continue
             kept = 0 if kind == "o" else KEPT
             if approval is None or due != approval.expires_at + EXPIRY_GRACE + kept:
                 continue  # of an earlier approval under the same id
@@ -170,6 +225,13 @@ class Ledger:
             else:
                 del self.approvals[intent_id]
                 self.dirty.add("a" + intent_id)
+
+    def _drop_recent(self, like: Like) -> None:
+        """Forget the oldest of the like approvals."""
+        clocks = self.recent[like]
+        clocks.popleft()
+        if not clocks:
+            del self.recent[like]
 
     def fold_halt(self, halt: TradingHalt) -> None:
         """Take one of the account's halts in."""
@@ -183,7 +245,13 @@ class Ledger:
     def row(self, key: str) -> JsonValue:
         """Return a row as models.rows.Rows describes it."""
         if key == "":
-            return {"seq": self.decisions.seq, "digest": self.decisions.digest, "clock": self.clock}
+            return {
+                "seq": self.decisions.seq,
+                "digest": self.decisions.digest,
+                "clock": self.clock,
+                "account_bucket": self.account_bucket,
+                "strategy_buckets": dict(self.strategy_buckets),
+            }
         if key == "h":
             return {
                 "seq": self.halts.seq,
@@ -202,10 +270,13 @@ class Ledger:
     def from_rows(cls, rows: Mapping[str, Any]) -> Self:
         """Return the ledger that had these rows."""
         ledger = cls()
+        approvals: list[Approval] = []
         for key, row in rows.items():
             if key == "":
                 ledger.decisions = Chain(row["seq"], row["digest"])
                 ledger.clock = row["clock"]
+                ledger.account_bucket = row["account_bucket"]
+                ledger.strategy_buckets = dict(row["strategy_buckets"])
             elif key == "h":
                 ledger.halts = Chain(row["seq"], row["digest"])
                 ledger.status = AccountStatus(row["status"])
@@ -222,8 +293,12 @@ class Ledger:
                     "quantity": Decimal(row["quantity"]),
                     "opening_quantity": Decimal(row["opening_quantity"]),
                     "price": None if row["price"] is None else Decimal(row["price"]),
+                    "limit_price": None if row["limit_price"] is None else Decimal(row["limit_price"]),
                 }
-                ledger._reserve(Approval(**row | changes))
+                approvals.append(Approval(**row | changes))
+        # In the order of their decisions, as they were folded.
+        for approval in sorted(approvals, key=lambda approval: approval.seq):
+            ledger._reserve(approval)
         ledger._drop_due()
         return ledger
 

@@ -31,6 +31,17 @@ def _positive_fraction(value: Decimal) -> Decimal:
     return value
 
 
+def _divides_a_second(value: int) -> int:
+    if SECOND_NS % value:
+        raise ValueError(f"must divide 10^9, was {value}")
+    return value
+
+
+Rate = Annotated[int, Field(ge=1, le=SECOND_NS), AfterValidator(_divides_a_second)]
+"""Per second; a whole number of nanoseconds lies between two."""
+Burst = Annotated[int, Field(ge=1, lt=2**31)]
+Amount = Annotated[int, Field(ge=0, lt=2**31)]
+
 Share = Annotated[Fraction, AfterValidator(_positive_fraction)]
 """A positive fraction, at most 1: of equity at risk or lost."""
 
@@ -74,11 +85,27 @@ class Limits(BaseModel):
     fixed_percent: Fraction = Decimal("0.05")
     fixed_dollar: Positive | None = None
     kelly_fraction: Annotated[Fraction, AfterValidator(_at_most_half)] = Decimal("0.25")
-    kelly_trades_min: Annotated[int, Field(ge=0, lt=2**31)] = 30
+    kelly_trades_min: Amount = 30
+
+    shorts_allowed: bool = False
+
+    account_rate: Rate = 10
+    """Openings per second that an account's token bucket gains."""
+    account_burst: Burst = 20
+    """Openings that a full bucket admits at once."""
+    strategy_rate: Rate = 5
+    strategy_burst: Burst = 10
+    repeat_max: Amount = 5
+    """Like approvals within ten seconds."""
+    open_orders_max: Amount = 50
 
     entry_max: NonNegative = Decimal("0.10")
     order_quantity_max: Positive = Decimal(100_000)
     order_notional_max: Positive = Decimal(1_000_000)
+    collar_away: NonNegative = Decimal("0.05")
+    """How far past the market an order may be priced, a fraction of the market's price."""
+    collar_passive: NonNegative = Decimal("0.20")
+    """How far behind it."""
 
     cluster_warning: NonNegative = Decimal("0.30")
     cluster_critical: NonNegative = Decimal("0.50")
@@ -89,6 +116,15 @@ class Limits(BaseModel):
     gross_max: NonNegative = Decimal("1.0")
     net_max: NonNegative = Decimal("1.0")
     margin_multiplier: Positive = Decimal(1)
+
+    var_max: NonNegative | None = None
+    """The largest one-day loss at 99 %, a fraction of equity."""
+    cvar_max: NonNegative | None = None
+    """The mean one-day loss beyond 97.5 %, a fraction of equity."""
+    beta_max: NonNegative | None = None
+    """Dollar beta to the market, a fraction of equity."""
+    factor_max: NonNegative | None = None
+    """Dollar loading on any one sector, a fraction of equity."""
 
     @model_validator(mode="wrap")
     @classmethod

@@ -26,7 +26,9 @@ from models.wire import (
     NonNegative,
     Number,
     Positive,
+    PublicKey,
     Session,
+    Signature,
     Text,
 )
 
@@ -82,6 +84,8 @@ class OrderIntent(Message):
     """Take the largest approvable quantity not above the requested one instead of a rejection."""
     reduce_only: bool = False
     """Any opening part fails."""
+    replaces: Name | None = None
+    """FIX OrigClOrdID (41): the live order of the same symbol and side that this one takes the place of."""
     event_time: Nanoseconds
     expires_at: Nanoseconds = Field(default=None, validate_default=True)
     """After it the order may not be live. Default: five minutes after event_time for MARKET, a day for LIMIT."""
@@ -178,6 +182,14 @@ class PriceMark(BaseModel):
     """Default: the tick's event_time."""
 
 
+class Command(Message):
+    """What a person or a program with authority says. Where operator keys are listed it must be signed by one."""
+
+    signed_by: Name | None = None
+    """Id of the key, as the latest `operator_keys` record of the same topic lists it."""
+    signature: Signature | None = None
+
+
 class _Tick(Message):
     account: Name
     event_time: Nanoseconds
@@ -226,7 +238,7 @@ class EquityMark(_Valuation):
     kind: Literal["mark"] = "mark"
 
 
-class SessionOpen(_Valuation):
+class SessionOpen(_Valuation, Command):
     """A mark that opens a trading session and, unless told otherwise, clears the session's drawdown. A command."""
 
     kind: Literal["session_open"] = "session_open"
@@ -235,7 +247,7 @@ class SessionOpen(_Valuation):
     clear_halts: bool = True
 
 
-class Resume(_Tick):
+class Resume(_Tick, Command):
     """An operator ends every halt of the account and restarts its peaks. A command."""
 
     kind: Literal["resume"] = "resume"
@@ -243,7 +255,7 @@ class Resume(_Tick):
     reason: Text
 
 
-class OperatorHalt(_Tick):
+class OperatorHalt(_Tick, Command):
     """An operator halts the account until it is resumed. A command, and one that always applies."""
 
     kind: Literal["halt"] = "halt"
@@ -251,7 +263,62 @@ class OperatorHalt(_Tick):
     reason: Text
 
 
-EquityTick = Annotated[EquityMark | SessionOpen | Resume | OperatorHalt, Field(discriminator="kind")]
+class Statement(_Tick, Command):
+    """What the broker says the account holds. Its positions are a fact and overwrite nothing.
+
+    Its adjustments are a command: they say how far the folded positions are off, and are added to them.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: Literal["statement"] = "statement"
+    positions: dict[Name, Number]
+    """Signed units by symbol."""
+    fills_through: Nanoseconds
+    """Fills up to here are in the positions."""
+    adjustments: dict[Name, Number] | None = None
+    """Signed units by symbol, to be added to the folded position."""
+    actor: Name | None = None
+    reason: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _closed_where_it_commands(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("adjustments") is not None:
+            unknown = sorted(data.keys() - cls.model_fields.keys())
+            if unknown:
+                raise ValueError(f"a statement with adjustments has no field {unknown[0]!r}")
+        return data
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.fills_through > self.event_time:
+            raise ValueError("fills_through must not be after event_time")
+        if self.adjustments is not None and (self.actor is None or self.reason is None):
+            raise ValueError("adjustments need actor and reason")
+        return self
+
+
+class OperatorKeys(Command):
+    """The keys whose signatures commands of this topic need from here on; none: commands need no signature.
+
+    Written to each partition of `equity-ticks` and to `reference`. The first is trusted; each later one must be
+    signed by a key that the one before lists.
+    """
+
+    kind: Literal["operator_keys"] = "operator_keys"
+    event_time: Nanoseconds
+    actor: Name
+    reason: Text
+    keys: dict[Name, PublicKey] = Field(max_length=64)
+    """By id."""
+
+
+EquityTick = Annotated[
+    EquityMark | SessionOpen | Resume | OperatorHalt | Statement | OperatorKeys, Field(discriminator="kind")
+]
+AccountTick = EquityMark | SessionOpen | Resume | OperatorHalt | Statement
+"""An equity tick that belongs to an account."""
 
 
 RETURN_MIN, RETURN_MAX = Decimal(-1), Decimal(10)
@@ -275,7 +342,7 @@ class DailyReturn(Fact):
     event_time: Nanoseconds
 
 
-class _Reference(Message):
+class _Reference(Command):
     event_time: Nanoseconds
     actor: Name
     reason: Text
@@ -315,6 +382,10 @@ class Instrument(_Reference):
     multiplier: Positive = Decimal(1)
     """Account currency per unit and point of price."""
     currency: Name
+    shortable: bool = True
+    """Whether it can be borrowed, and so sold short."""
+    proxy: Name | None = None
+    """A symbol whose returns stand in where this one has none."""
 
 
 class Restricted(_Reference):
@@ -360,7 +431,7 @@ class KillSwitch(_Reference):
 
 
 class StrategyState(StrEnum):
-    """PROBATION halves the risk budget; DISABLED and unknown strategies may only reduce."""
+    """PROBATION halves the budgets of risk and of capital; DISABLED and unknown strategies may only reduce."""
 
     ENABLED = "ENABLED"
     PROBATION = "PROBATION"
@@ -374,14 +445,23 @@ class StrategyRecord(_Reference):
     strategy: Name
     account: Name
     state: StrategyState
+    budget: NonNegative | None = None
+    """The most exposure that may be the strategy's own, a fraction of the account's equity; None: no such limit."""
+
+
+class Drift(_Reference):
+    """Whether the folded position in a symbol has been found to differ from the broker's."""
+
+    kind: Literal["drift"] = "drift"
+    account: Name
+    symbol: Name
+    flagged: bool
 
 
 ReferenceRecord = Annotated[
-    LimitProfile | AccountRecord | Instrument | Restricted | KillSwitch | StrategyRecord,
+    LimitProfile | AccountRecord | Instrument | Restricted | KillSwitch | StrategyRecord | Drift | OperatorKeys,
     Field(discriminator="kind"),
 ]
 
-EQUITY_TICK: TypeAdapter[EquityMark | SessionOpen | Resume | OperatorHalt] = TypeAdapter(EquityTick)
-REFERENCE: TypeAdapter[LimitProfile | AccountRecord | Instrument | Restricted | KillSwitch | StrategyRecord] = (
-    TypeAdapter(ReferenceRecord)
-)
+EQUITY_TICK: TypeAdapter[EquityTick] = TypeAdapter(EquityTick)
+REFERENCE: TypeAdapter[ReferenceRecord] = TypeAdapter(ReferenceRecord)

@@ -1,6 +1,6 @@
 """What an account holds and has open, and what that is worth: the joins that checks and reports share."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -11,8 +11,9 @@ from models.canonical import DAY_NS, day_of
 from models.correlation import Returns
 from models.decisions import Source
 from models.drawdown import Drawdown
-from models.ledger import EXPIRY_GRACE, Approval, Ledger
+from models.ledger import Ledger
 from models.messages import Instrument, LimitProfile, OrderType, Side
+from models.orders import Order, Together, fills, open_orders, units
 from models.reasons import RejectReason
 from models.reference import SECTOR_UNKNOWN, Reference
 
@@ -94,17 +95,6 @@ class Valued(NamedTuple):
         return self.holding.worst * self.value
 
 
-def remaining(approval: Approval, book: Book, clock: int) -> Decimal:
-    """Return what an approval still reserves, units."""
-    if clock >= approval.expires_at + EXPIRY_GRACE:
-        return ZERO
-    reports = book.order(approval.intent_id, symbol=approval.symbol, side=approval.side, after=approval.fills_offset)
-    if reports.terminal:
-        return ZERO
-    ordered = approval.quantity if reports.replaced is None else reports.replaced
-    return max(ZERO, ordered - reports.filled)
-
-
 class Portfolio:
     """One account at one clock. Everything here is derived, nothing is kept."""
 
@@ -128,35 +118,29 @@ class Portfolio:
         return equity if equity is not None and equity > 0 else None
 
     @cached_property
-    def open_orders(self) -> dict[str, tuple[Approval, Decimal]]:
+    def open_orders(self) -> dict[str, Order]:
         """Approvals with something remaining, by intent id."""
-        orders: dict[str, tuple[Approval, Decimal]] = {}
-        for approvals in self.account.ledger.open.values():
-            for approval in approvals.values():
-                left = remaining(approval, self.account.book, self.clock)
-                if left:
-                    orders[approval.intent_id] = (approval, left)
-        return orders
+        return open_orders(self.account.ledger, self.account.book, self.clock)
 
     @cached_property
     def holdings(self) -> dict[str, Holding]:
         """Symbols with a position or an open order."""
-        open_sides: dict[tuple[str, Side], Decimal] = {}
-        for approval, left in self.open_orders.values():
-            side = (approval.symbol, approval.side)
-            open_sides[side] = open_sides.get(side, ZERO) + left
-        symbols = set(self.account.book.positions).union(symbol for symbol, _ in open_sides)
-        holdings = (
-            Holding(
-                symbol,
-                self.account.book.position(symbol),
-                open_sides.get((symbol, Side.BUY), ZERO),
-                open_sides.get((symbol, Side.SELL), ZERO),
-            )
-            for symbol in sorted(symbols)
-        )
-        # Strategies that cancel each other out hold nothing: no price is needed for it.
-        return {holding.symbol: holding for holding in holdings if holding.worst}
+        adjustments = self.account.drawdown.adjustments
+        positions = {
+            symbol: self.account.book.position(symbol) + adjustments.get(symbol, ZERO)
+            for symbol in {*self.account.book.positions, *adjustments}
+        }
+        return _holdings(positions, self.open_orders.values())
+
+    def attributed(self, strategy: str) -> dict[str, Holding]:
+        """Return what one strategy has of each symbol: its executions and its open orders."""
+        positions = {
+            symbol: position
+            for symbol, strategies in self.account.book.positions.items()
+            if (position := strategies.get(strategy))
+        }
+        own = [order for order in self.open_orders.values() if order.approval.strategy == strategy]
+        return _holdings(positions, own)
 
     def holding(self, symbol: str) -> Holding:
         """Return the holding in `symbol`, which may be nothing."""
@@ -207,15 +191,21 @@ class Portfolio:
 
     # --- exposure of what is held, the candidate aside
 
-    def value_others(self, candidate: str | None) -> "Others":
-        """Price every holding but the candidate's."""
+    def value_others(self, candidate: str | None, also: Collection[str] = ()) -> "Others":
+        """Price every holding but the candidate's.
+
+        Args:
+            candidate: Its price has a ladder of its own.
+            also: Symbols to price though the account holds nothing of them on balance.
+        """
         valued: list[Valued] = []
         unknown: list[str] = []
         missing: dict[RejectReason, list[str]] = {}
         fallbacks: list[str] = []
-        for symbol, holding in self.holdings.items():
+        for symbol in sorted({*self.holdings, *also}):
             if symbol == candidate:
                 continue
+            holding = self.holding(symbol)
             instrument = self.instrument(symbol)
             if instrument is None:
                 unknown.append(symbol)
@@ -234,26 +224,25 @@ class Portfolio:
 
     # --- buying power
 
-    def deductions(self, through: int, *, broker: bool) -> Iterator[Decimal]:
-        """Yield what orders and orphan fills take from a cash or buying power figure.
+    def deductions(self, through: int, *, broker: bool) -> "Deductions":
+        """Return what orders and orphan fills take from a cash or buying power figure.
 
         Args:
             through: Fills up to this time are in the figure, ns.
             broker: The figure is a broker's buying power, in which an order counts from its first report on.
         """
         ledger, book = self.account.ledger, self.account.book
+        taken, reserved = ZERO, {}
         filled: dict[str, list[Execution]] = {}
         for execution in book.executions_after(through):
             approval = ledger.approvals.get(execution.intent_id or "")
             if approval is not None and fills(execution, approval):
                 filled.setdefault(approval.intent_id, []).append(execution)
             else:
-                yield execution.quantity * execution.price * self.multiplier(execution.symbol)
+                taken += execution.quantity * execution.price * self.multiplier(execution.symbol)
 
-        orders = {approval.intent_id: (approval, left) for approval, left in self.open_orders.values()}
-        for intent_id in filled:
-            orders.setdefault(intent_id, (ledger.approvals[intent_id], ZERO))
-        for intent_id, (approval, left) in orders.items():
+        for intent_id in {**self.open_orders, **filled}:
+            approval, order = ledger.approvals[intent_id], self.open_orders.get(intent_id)
             if approval.price is None or not approval.opening_quantity:
                 continue
             if broker:
@@ -262,16 +251,17 @@ class Portfolio:
                 )
                 if first is not None and first <= through:
                     continue
-            multiplier = self.multiplier(approval.symbol)
-            opening = approval.opening_quantity
-            reserved = min(opening, left)
-            markup = MARKET_MARKUP if approval.order_type is OrderType.MARKET else 1
-            yield reserved * approval.price * markup * multiplier
-            opening -= reserved
+            multiplier, opening = self.multiplier(approval.symbol), approval.opening_quantity
+            if order is not None:
+                still = min(opening, order.remaining)
+                markup = MARKET_MARKUP if approval.order_type is OrderType.MARKET else 1
+                reserved[intent_id] = still * approval.price * markup * multiplier
+                opening -= still
             for execution in filled.get(intent_id, ()):
-                taken = min(opening, execution.quantity)
-                yield taken * execution.price * multiplier
-                opening -= taken
+                part = min(opening, execution.quantity)
+                taken += part * execution.price * multiplier
+                opening -= part
+        return Deductions(taken, reserved)
 
     def multiplier(self, symbol: str) -> Decimal:
         """Return the instrument's multiplier; 1 where the symbol has no record."""
@@ -323,10 +313,31 @@ class Others(NamedTuple):
         return not self.unknown and not self.missing
 
 
-def fills(execution: Execution, approval: Approval) -> bool:
-    """Tell whether an execution counts as the approval's own: same symbol and side, above its fills offset."""
-    return (
-        execution.symbol == approval.symbol
-        and execution.side is approval.side
-        and execution.offset > approval.fills_offset
+class Deductions(NamedTuple):
+    """What is taken from a cash or buying power figure, money."""
+
+    filled: Decimal
+    """By fills."""
+    reserved: dict[str, Decimal]
+    """By what remains of each open order."""
+
+
+def _holdings(positions: Mapping[str, Decimal], orders: Collection[Order]) -> dict[str, Holding]:
+    """Return positions and open orders by symbol, sorted.
+
+    What cancels out is not held: no price is needed for it.
+    """
+    sides: dict[tuple[str, Side], list[Order]] = {}
+    for order in orders:
+        sides.setdefault((order.approval.symbol, order.approval.side), []).append(order)
+    together = {side: Together(each, units).total for side, each in sides.items()}
+    holdings = (
+        Holding(
+            symbol,
+            positions.get(symbol, ZERO),
+            together.get((symbol, Side.BUY), ZERO),
+            together.get((symbol, Side.SELL), ZERO),
+        )
+        for symbol in sorted({*positions, *(symbol for symbol, _ in together)})
     )
+    return {holding.symbol: holding for holding in holdings if holding.worst}

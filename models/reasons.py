@@ -7,7 +7,7 @@ from typing import Self
 class RejectReason(StrEnum):
     """One reason and the check behind it. `number` is its rank: a smaller number is named first.
 
-    Numbers are never reused. Those missing here belong to checks that this version of the rules does not have.
+    Numbers are never reused.
     """
 
     number: int
@@ -43,10 +43,19 @@ class RejectReason(StrEnum):
     STALE_PRICE = "STALE_PRICE", 19
     ATR_UNAVAILABLE = "ATR_UNAVAILABLE", 20
     STALE_INTENT = "STALE_INTENT", 21
+    POSITION_DRIFT = "POSITION_DRIFT", 22
     # Permission.
     RESTRICTED_SYMBOL = "RESTRICTED_SYMBOL", 23
+    SHORT_SALE_BANNED = "SHORT_SALE_BANNED", 24
     REDUCE_ONLY = "REDUCE_ONLY", 25
     STRATEGY_DISABLED = "STRATEGY_DISABLED", 26
+    STRATEGY_CONFLICT = "STRATEGY_CONFLICT", 27
+    SELF_TRADE = "SELF_TRADE", 28
+    # Throttle.
+    RATE_LIMIT_ACCOUNT = "RATE_LIMIT_ACCOUNT", 29
+    RATE_LIMIT_STRATEGY = "RATE_LIMIT_STRATEGY", 30
+    REPEATED_ORDER = "REPEATED_ORDER", 31
+    MAX_OPEN_ORDERS = "MAX_OPEN_ORDERS", 32
     # Size.
     INVALID_LOT = "INVALID_LOT", 33
     TOO_FEW_TRADES = "TOO_FEW_TRADES", 34
@@ -56,12 +65,18 @@ class RejectReason(StrEnum):
     SIZE_EXCEEDS_CAP = "SIZE_EXCEEDS_CAP", 38
     MAX_ORDER_QUANTITY = "MAX_ORDER_QUANTITY", 39
     MAX_ORDER_NOTIONAL = "MAX_ORDER_NOTIONAL", 40
-    # Correlation, concentration, cash.
+    PRICE_COLLAR = "PRICE_COLLAR", 41
+    # Correlation, concentration, model, cash.
     CORRELATED_EXPOSURE = "CORRELATED_EXPOSURE", 42
     POSITION_CONCENTRATION = "POSITION_CONCENTRATION", 43
     SECTOR_CONCENTRATION = "SECTOR_CONCENTRATION", 44
+    STRATEGY_BUDGET = "STRATEGY_BUDGET", 45
     GROSS_LEVERAGE = "GROSS_LEVERAGE", 46
     NET_LEVERAGE = "NET_LEVERAGE", 47
+    RISK_MODEL_UNAVAILABLE = "RISK_MODEL_UNAVAILABLE", 48
+    VAR_LIMIT = "VAR_LIMIT", 49
+    CVAR_LIMIT = "CVAR_LIMIT", 50
+    FACTOR_LIMIT = "FACTOR_LIMIT", 51
     BUYING_POWER = "BUYING_POWER", 52
 
 

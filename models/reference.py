@@ -11,21 +11,22 @@ from models.messages import (
     EVERY,
     REFERENCE,
     AccountRecord,
+    Drift,
     Instrument,
     KillMode,
     KillScope,
     KillSwitch,
     LimitProfile,
+    OperatorKeys,
     ReferenceRecord,
     Restricted,
     StrategyRecord,
-    StrategyState,
 )
 from models.refusal import Refusal
 
 SECTOR_UNKNOWN = "UNKNOWN"
 
-T = TypeVar("T", LimitProfile, AccountRecord, Instrument, Restricted, KillSwitch, StrategyRecord)
+T = TypeVar("T", LimitProfile, AccountRecord, Instrument, Restricted, KillSwitch, StrategyRecord, Drift)
 
 
 def natural_key(record: ReferenceRecord) -> str:
@@ -43,6 +44,10 @@ def natural_key(record: ReferenceRecord) -> str:
             parts = (record.scope, record.target or EVERY)
         case StrategyRecord():
             parts = (record.strategy, record.account)
+        case Drift():
+            parts = (record.account, record.symbol)
+        case OperatorKeys():
+            parts = ()
     return "\0".join((record.kind, *parts))
 
 
@@ -105,16 +110,26 @@ class Reference:
         """Return the instrument's record, or that of every symbol."""
         return self._first(Instrument, ("instrument", symbol), ("instrument", EVERY))
 
-    def strategy_state(self, strategy: str, account: str) -> StrategyState | None:
-        """Return the strategy's state in the account; its own record goes before those of every one."""
-        record: StrategyRecord | None = self._first(
+    def strategy(self, strategy: str, account: str) -> StrategyRecord | None:
+        """Return what is said of the strategy in the account; its own record goes before those of every one."""
+        return self._first(
             StrategyRecord,
             ("strategy", strategy, account),
             ("strategy", strategy, EVERY),
             ("strategy", EVERY, account),
             ("strategy", EVERY, EVERY),
         )
-        return None if record is None else record.state
+
+    def drifted(self, account: str, symbol: str) -> bool:
+        """Tell whether the account's folded position in the symbol is flagged as wrong."""
+        record: Drift | None = self._first(
+            Drift,
+            ("drift", account, symbol),
+            ("drift", account, EVERY),
+            ("drift", EVERY, symbol),
+            ("drift", EVERY, EVERY),
+        )
+        return record is not None and record.flagged
 
     def restricted(self, symbol: str, account: str) -> bool:
         """Tell whether the symbol is on the list of all accounts or of this one."""

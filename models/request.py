@@ -10,11 +10,20 @@ from models.correlation import Cluster
 from models.decisions import Input, Inputs, OtherInputs, Source
 from models.drawdown import Assessment, assess
 from models.limits import SizingMethod
-from models.messages import Instrument, LimitProfile, OrderIntent, OrderType, Side, StrategyState
+from models.messages import (
+    Instrument,
+    LimitProfile,
+    OrderIntent,
+    OrderType,
+    Side,
+    StrategyRecord,
+    StrategyState,
+)
+from models.orders import Order, Together, units
 from models.portfolio import Holding, Others, Portfolio, Quote
 from models.reasons import Flag, RejectReason
 from models.reference import SECTOR_UNKNOWN
-from models.sizing import Sizing, size_opening
+from models.sizing import PROBATION_SHARE, Sizing, size_opening
 
 REFERENCE_PRICE_TOLERANCE = Decimal("0.2")
 
@@ -43,9 +52,11 @@ class Size(NamedTuple):
 class Request:
     """One intent, one portfolio, one clock. Lazy: what a check does not ask for is not computed."""
 
-    def __init__(self, intent: OrderIntent, portfolio: Portfolio) -> None:
+    def __init__(self, intent: OrderIntent, portfolio: Portfolio, *, rules: int) -> None:
         self.intent = intent
         self.portfolio = portfolio
+        self.rules = rules
+        """The version of the rules to decide by."""
 
     @cached_property
     def limits(self) -> LimitProfile | None:
@@ -63,9 +74,59 @@ class Request:
         return self.portfolio.holding(self.intent.symbol)
 
     @cached_property
+    def target(self) -> Order | None:
+        """The live order of the same symbol and side in whose place this one comes."""
+        order = self.portfolio.open_orders.get(self.intent.replaces or "")
+        if order is None or (order.approval.symbol, order.approval.side) != (self.intent.symbol, self.intent.side):
+            return None
+        return order
+
+    @cached_property
+    def vacated(self) -> Holding:
+        """The holding without what remains of the target: what this intent comes on top of."""
+        return self._with_side(self._side_of(self.holding) - self.slack) if self.slack else self.holding
+
+    @cached_property
+    def slack(self) -> Decimal:
+        """How many units take the place of the target's, and add to nothing while both are live."""
+        return ZERO if self.target is None else Together(self._own_side(), units).slack(self.target)
+
+    def _own_side(self) -> list[Order]:
+        """Return the open orders of the intent's symbol and side."""
+        own = (self.intent.symbol, self.intent.side)
+        orders = self.portfolio.open_orders.values()
+        return [order for order in orders if (order.approval.symbol, order.approval.side) == own]
+
+    def _side_of(self, holding: Holding) -> Decimal:
+        return holding.buying if self.intent.side is Side.BUY else holding.selling
+
+    def _with_side(self, quantity: Decimal) -> Holding:
+        if self.intent.side is Side.BUY:
+            return self.holding._replace(buying=quantity)
+        return self.holding._replace(selling=quantity)
+
+    @cached_property
+    def reducible(self) -> Decimal:
+        """What the intent can close, units: R."""
+        return self.vacated.reducible(self.intent.side)
+
+    @cached_property
+    def budget(self) -> Decimal | None:
+        """The strategy's share of equity, a fraction; None where it has no such limit."""
+        record = self.strategy
+        if record is None or record.budget is None or self.rules == 1:
+            return None
+        return record.budget * PROBATION_SHARE if record.state is StrategyState.PROBATION else record.budget
+
+    @cached_property
+    def attributed(self) -> dict[str, Holding]:
+        """What the strategy has of each symbol."""
+        return self.portfolio.attributed(self.intent.strategy)
+
+    @cached_property
     def others(self) -> Others:
-        """The rest of the account, priced."""
-        return self.portfolio.value_others(self.intent.symbol)
+        """The rest of the account, priced; with it what only the strategy's budget asks for."""
+        return self.portfolio.value_others(self.intent.symbol, () if self.budget is None else self.attributed)
 
     @cached_property
     def assessment(self) -> Assessment | None:
@@ -73,9 +134,14 @@ class Request:
         return None if self.limits is None else assess(self.portfolio.account.drawdown, self.limits)
 
     @cached_property
+    def strategy(self) -> StrategyRecord | None:
+        """What is said of the strategy in the account."""
+        return self.portfolio.reference.strategy(self.intent.strategy, self.intent.account)
+
+    @property
     def strategy_state(self) -> StrategyState | None:
-        """The strategy's state in the account."""
-        return self.portfolio.reference.strategy_state(self.intent.strategy, self.intent.account)
+        """The strategy's state in the account; None where it is unknown."""
+        return None if self.strategy is None else self.strategy.state
 
     # --- price
 
@@ -182,14 +248,14 @@ class Request:
         if self.intent.quantity is not None:
             return self.split(self.intent.quantity)
         if self.closes:
-            return self.split(self.holding.reducible(self.intent.side))
+            return self.split(self.reducible)
         if self.sizing is None or self.sizing.quantity is None:
             return None
         return self.split(self.sizing.quantity)
 
     def split(self, quantity: Decimal) -> Size:
         """Split a quantity into its reducing and its opening part."""
-        reducing = min(quantity, self.holding.reducible(self.intent.side))
+        reducing = min(quantity, self.reducible)
         return Size(quantity, reducing, quantity - reducing)
 
     def with_opening(self, opening: Decimal, *, reducing: Decimal) -> Size:
@@ -201,15 +267,13 @@ class Request:
 
     def after(self, size: Size) -> Holding:
         """Return the candidate's holding once an order of this size is open."""
-        if self.intent.side is Side.BUY:
-            return self.holding._replace(buying=self.holding.buying + size.quantity)
-        return self.holding._replace(selling=self.holding.selling + size.quantity)
+        return self._with_side(max(self._side_of(self.holding), self._side_of(self.vacated) + size.quantity))
 
     @cached_property
     def opening_starts_at(self) -> Decimal:
         """The side that the intent adds to, once all that can be closed is: its W is this plus the opening part."""
-        holding = self.holding
-        return max(ZERO, holding.if_bought if self.intent.side is Side.BUY else -holding.if_sold)
+        vacated = self.vacated
+        return max(ZERO, vacated.if_bought if self.intent.side is Side.BUY else -vacated.if_sold)
 
     def largest_opening(self, room: Decimal) -> Decimal | None:
         """Return the largest opening, in lots, whose exposure fits into `room` or is no worse than before.

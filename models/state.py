@@ -18,14 +18,13 @@ from models.ledger import Chain
 from models.messages import (
     FUTURE_TOLERANCE,
     DailyReturn,
-    EquityMark,
+    EquityTick,
     Fill,
     LimitProfile,
     OperatorHalt,
+    OperatorKeys,
     OrderIntent,
     ReferenceRecord,
-    Resume,
-    SessionOpen,
 )
 from models.portfolio import Account, Portfolio
 from models.reference import Reference
@@ -33,8 +32,6 @@ from models.refusal import Refusal, Refused
 from models.wire import session_day
 
 OPEN_ORDERS_SHOWN = 50
-
-Tick = EquityMark | SessionOpen | Resume | OperatorHalt
 
 
 class Accounts(Protocol):
@@ -133,11 +130,13 @@ class State:
         return self.accounts[message.account].book.fold(message, offset=offset, event_time=event_time, raw=raw)
 
     @exact
-    def fold_tick(self, message: Tick | Refused, *, offset: int, time: int) -> tuple[Refusal, ...]:
+    def fold_tick(self, message: EquityTick | Refused, *, offset: int, time: int) -> tuple[Refusal, ...]:
         """Take one record of `equity-ticks` in; arguments and result as in `fold_fill`."""
         self.equity_ticks_offset = offset
         if isinstance(message, Refused):
             return (Refusal(offset, message.why),)
+        if isinstance(message, OperatorKeys):
+            return ()
         event_time = message.event_time
         if event_time > time + FUTURE_TOLERANCE:
             if not isinstance(message, OperatorHalt):
@@ -175,7 +174,13 @@ class State:
 
     @exact
     def decide(
-        self, message: OrderIntent | Refused, *, offset: int, time: int, raw_digest: Callable[[], str]
+        self,
+        message: OrderIntent | Refused,
+        *,
+        offset: int,
+        time: int,
+        raw_digest: Callable[[], str],
+        rules: int = RULES,
     ) -> RiskDecision:
         """Answer one record of `order-intents`. Pure: fold the answer with `fold_decision`.
 
@@ -184,10 +189,11 @@ class State:
             offset: The record's offset.
             time: The record's own time, ns.
             raw_digest: Returns the SHA-256 of the record's bytes; asked only where they are no intent.
+            rules: The version of the rules to decide by.
         """
         recorded = Recorded(offset, time)
-        if isinstance(message, Refused):
-            return decide_malformed(raw_digest(), recorded, chain=self.chain, as_of=self.as_of)
+        if isinstance(message, Refused) or (rules == 1 and "replaces" in message.model_fields_set):
+            return decide_malformed(raw_digest(), recorded, chain=self.chain, as_of=self.as_of, rules=rules)
         return decide(
             message,
             recorded,
@@ -195,13 +201,18 @@ class State:
             reference=self.shared.reference,
             returns=self.shared.returns,
             as_of=self.as_of,
+            rules=rules,
         )
 
     @exact
-    def evaluate(self, account: str) -> TradingHalt | None:
+    def evaluate(self, account: str, *, rules: int = RULES) -> TradingHalt | None:
         """Return the halt owed where the account's status or its causes changed.
 
         Pure: fold the halt with `fold_halt`. Call it after each record of the account is folded.
+
+        Args:
+            account: Its name.
+            rules: The version of the rules to evaluate by.
         """
         limits = self.shared.reference.profile(account)
         if limits is None:
@@ -210,9 +221,11 @@ class State:
         assessment = assess(columns.drawdown, limits)
         if (assessment.status, assessment.causes) == (columns.ledger.status, columns.ledger.causes):
             return None
-        return self._halt(account, columns, limits, assessment)
+        return self._halt(account, columns, limits, assessment, rules)
 
-    def _halt(self, account: str, columns: Account, limits: LimitProfile, assessment: Assessment) -> TradingHalt:
+    def _halt(
+        self, account: str, columns: Account, limits: LimitProfile, assessment: Assessment, rules: int
+    ) -> TradingHalt:
         drawdown, ledger = columns.drawdown, columns.ledger
         equity = drawdown.equity
         peak = None if equity is None else drawdown.session.peak
@@ -257,7 +270,7 @@ class State:
             "as_of": self.as_of,
             "decision_seq": ledger.decisions.seq,
             "limits_version": limits.limits_version,
-            "rules": RULES,
+            "rules": rules,
             "actor": None if command is None else command.actor,
             "reason": None if command is None else command.reason,
             "open_orders": tuple(approval.intent_id for approval in opening[:OPEN_ORDERS_SHOWN]),

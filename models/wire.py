@@ -94,6 +94,10 @@ Session = Annotated[str, PlainValidator(_session), WithJsonSchema({"type": "stri
 Offset = Annotated[int, Field(ge=-1)]
 """A Kafka offset; -1 where nothing has been folded."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""An Ed25519 public key, 32 bytes in lower-case hexadecimal."""
+Signature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
+"""An Ed25519 signature, 64 bytes in lower-case hexadecimal."""
 
 
 def session_day(session: str) -> int:

@@ -18,7 +18,16 @@ from pydantic_core import ErrorDetails
 
 from models.canonical import canonical_bytes, sha256
 from models.decisions import DeadLetter, RiskDecision, TradingHalt
-from models.messages import EQUITY_TICK, REFERENCE, DailyReturn, EquityTick, Fill, OrderIntent, ReferenceRecord
+from models.messages import (
+    EQUITY_TICK,
+    REFERENCE,
+    DailyReturn,
+    EquityTick,
+    Fill,
+    OperatorKeys,
+    OrderIntent,
+    ReferenceRecord,
+)
 from models.refusal import Refused
 from streams.operations import OperatorError
 from streams.records import Outgoing, Record, Topic
@@ -125,7 +134,8 @@ class Codec:
             return Refused(_bounded(_described(error, record)))
         except _NotJsonError as error:
             return Refused(_bounded(str(error)))
-        if key_field is not None:
+        # Operator keys belong to a partition, and to no account.
+        if key_field is not None and not isinstance(message, OperatorKeys):
             why = self._misplaced(record, key_field, getattr(message, key_field))
             if why is not None:
                 return Refused(_bounded(why))

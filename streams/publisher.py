@@ -10,6 +10,7 @@ from aiokafka.structs import RecordMetadata
 
 from models.canonical import canonical_bytes
 from models.messages import (
+    AccountTick,
     DailyReturn,
     EquityMark,
     Fill,
@@ -18,6 +19,7 @@ from models.messages import (
     ReferenceRecord,
     Resume,
     SessionOpen,
+    Statement,
 )
 from models.reference import natural_key
 from streams.access import GateError, no_broker
@@ -25,7 +27,7 @@ from streams.config import PRODUCER_RETRY_BACKOFF_MS, Settings, kafka_arguments,
 from streams.records import NANOSECONDS_PER_MILLISECOND, Names, Topic
 from streams.topics import Topics
 
-Message = OrderIntent | Fill | EquityMark | SessionOpen | Resume | OperatorHalt | DailyReturn | ReferenceRecord
+Message = OrderIntent | Fill | AccountTick | DailyReturn | ReferenceRecord
 """Whatever may be sent to seawall."""
 
 CLOSING_SECONDS = 3.0
@@ -172,7 +174,7 @@ def destination(message: Message) -> tuple[Topic, bytes]:
             return Topic.FILLS, message.account.encode()
         case DailyReturn():
             return Topic.DAILY_RETURNS, message.symbol.encode()
-        case EquityMark() | SessionOpen() | Resume() | OperatorHalt():
+        case EquityMark() | SessionOpen() | Resume() | OperatorHalt() | Statement():
             return Topic.EQUITY_TICKS, message.account.encode()
         case _:
             return Topic.REFERENCE, natural_key(message).replace("\0", ":").encode()

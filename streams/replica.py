@@ -7,7 +7,7 @@ is harmless: one at or below what is folded changes nothing.
 from typing import NamedTuple
 
 from models.canonical import sha256
-from models.decisions import AsOf, RiskDecision, TradingHalt
+from models.decisions import RULES, AsOf, RiskDecision, TradingHalt
 from models.ledger import Chain
 from models.refusal import Refused
 from models.state import Shared, State
@@ -162,13 +162,14 @@ class Replica:
             reference=max(known.reference, as_of.reference),
         )
 
-    def decide(self, record: Record) -> RiskDecision:
+    def decide(self, record: Record, *, rules: int = RULES) -> RiskDecision:
         """Answer one record of `order-intents` in the present state. Pure; `fold_decision` takes the answer in."""
         return self.state.decide(
             self._codec.order_intent(record),
             offset=record.offset,
             time=record.time,
             raw_digest=lambda: sha256(record.value or b""),
+            rules=rules,
         )
 
     def why_malformed(self, record: Record, decision: RiskDecision) -> str | None:
@@ -178,17 +179,18 @@ class Replica:
         message = self._codec.order_intent(record)  # read again: this is rare, and decisions carry no words
         return message.why if isinstance(message, Refused) else None
 
-    def evaluate(self, account: str, *, tick: int | None = None) -> TradingHalt | None:
+    def evaluate(self, account: str, *, tick: int | None = None, rules: int = RULES) -> TradingHalt | None:
         """Return the halt that the account's status calls for now, if any. Pure; `fold_halt` takes it in.
 
         Args:
             account: Its name.
             tick: In recovery the offset of the equity tick just folded. What came before the account's last halt was
                 seen by whoever published that halt, and is no news.
+            rules: The version of the rules to evaluate by.
         """
         if tick is not None and tick <= self.state.accounts[account].ledger.halt_as_of:
             return None
-        return self.state.evaluate(account)
+        return self.state.evaluate(account, rules=rules)
 
 
 def _verify_link(record: Record, message: RiskDecision | TradingHalt, chain: Chain) -> None:

@@ -72,6 +72,7 @@ def _read(topic: "Topic", file: str) -> "list[Message]":
 
 def _parsed(topic: "Topic", line: bytes) -> "Message | Refused":
     """Return a line's message, or why the workers would refuse it."""
+    from models.messages import OperatorKeys
     from models.refusal import Refused
     from streams.codec import Codec
     from streams.records import Record, Topic
@@ -91,7 +92,10 @@ def _parsed(topic: "Topic", line: bytes) -> "Message | Refused":
         case Topic.FILLS:
             return codec.fill(record)
         case Topic.EQUITY_TICKS:
-            return codec.equity_tick(record)
+            tick = codec.equity_tick(record)
+            if isinstance(tick, OperatorKeys):
+                return Refused("operator keys must stand in every partition: `seawall keys` writes them")
+            return tick
         case Topic.DAILY_RETURNS:
             return codec.daily_return(record)
         case _:

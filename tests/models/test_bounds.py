@@ -10,6 +10,7 @@ from models.reasons import RejectReason as Reason
 from tests.models.world import World, approved, numbers
 
 LOOSE = {
+    "shorts_allowed": True,
     "sizing_method": "NONE",
     "entry_max": "9",
     "position_critical": "9",

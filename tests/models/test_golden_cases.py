@@ -11,6 +11,7 @@ from models.reasons import RejectReason as Reason
 from tests.models.world import World, approved, numbers
 
 TECH = "Information Technology"
+SHORTS = {"shorts_allowed": True}
 
 
 def check(decision: RiskDecision, reason: Reason) -> tuple[Outcome, Decimal | None]:
@@ -213,7 +214,7 @@ def test_23_daily_loss() -> None:
 
 def halted(*held: tuple[str, int]) -> World:
     """Return a world whose account has lost a tenth, and is marked since."""
-    world = World(equity="112000", buying_power="1000000")
+    world = World(equity="112000", limits=SHORTS, buying_power="1000000")
     for symbol, quantity in held:
         world.hold(symbol, quantity)
     world.tick("100000")
@@ -254,7 +255,7 @@ def test_25_an_exit_is_never_blocked() -> None:
 
 
 def test_27_a_flip_is_split() -> None:
-    world = World(buying_power="1000000")
+    world = World(limits=SHORTS, buying_power="1000000")
     world.hold("S", 100)
     world.mark("S")
     decision = world.submit("S", "SELL", "150")

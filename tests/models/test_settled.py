@@ -12,6 +12,8 @@ from models.reasons import RejectReason as Reason
 from models.refusal import Refused
 from tests.models.world import NOON, World, approved, numbers
 
+SHORTS = {"shorts_allowed": True}
+
 
 def portfolio(world: World) -> Portfolio:
     account = world.state.accounts["A"]
@@ -32,7 +34,7 @@ def test_malformed_belongs_to_the_partition() -> None:
 
 
 def test_split_of_a_resized_approval() -> None:
-    world = World(buying_power="1000000")
+    world = World(limits=SHORTS, buying_power="1000000")
     world.hold("S", 50)
     world.mark("S")
     decision = world.submit("S", "SELL", "200", allow_resize=True)
@@ -43,7 +45,7 @@ def test_split_of_a_resized_approval() -> None:
 
 
 def test_reduce_only_bounds_openings() -> None:
-    world = World(buying_power="1000000")
+    world = World(limits=SHORTS, buying_power="1000000")
     world.hold("S", 50)
     world.mark("S")
     decision = world.submit("S", "SELL", "60", reduce_only=True)
@@ -88,7 +90,7 @@ def test_an_absent_quantity_closes_what_is_open() -> None:
 
 
 def test_prices_seen_and_never_seen() -> None:
-    world = World()
+    world = World(limits=SHORTS | {"collar_away": "9"})
     world.instrument("S")
     assert numbers(world.submit("S", "SELL", "1", atr="1")) == [18]
     world.daily_return("S", "2024-10-03", "0.01", close="100")

@@ -21,8 +21,8 @@ from streams.records import SHARED_INPUTS, Record, Topic
 from streams.replica import Replica, SharedReplica
 from streams.starter import starter_records
 from tests.simulation.world import World
+from tests.streams.audited import Source
 from tests.streams.in_process_gate import InProcessGate
-from tests.streams.test_audit import Source
 
 
 class Gate(InProcessGate):

@@ -1,0 +1,67 @@
+"""How fast and how often an account may open: token buckets, repetitions, open orders (docs/risk.md section 9)."""
+
+from models.canonical import SECOND_NS
+from models.check import Check
+from models.decisions import Throttle
+from models.ledger import REPEAT_WINDOW, Like
+from models.reasons import RejectReason
+from models.request import Request, Size
+
+
+def rate_limit_account(request: Request) -> Check:
+    """Fail where the account's token bucket is empty."""
+    reason, limits = RejectReason.RATE_LIMIT_ACCOUNT, request.limits
+    if limits is None:
+        return Check.skip(reason)
+    full_at = request.portfolio.account.ledger.account_bucket
+    return _bucket(reason, full_at, request.portfolio.clock, limits.account_rate, limits.account_burst)
+
+
+def rate_limit_strategy(request: Request) -> Check:
+    """Fail where the strategy's token bucket in this account is empty."""
+    reason, limits = RejectReason.RATE_LIMIT_STRATEGY, request.limits
+    if limits is None:
+        return Check.skip(reason)
+    full_at = request.portfolio.account.ledger.strategy_buckets.get(request.intent.strategy, 0)
+    return _bucket(reason, full_at, request.portfolio.clock, limits.strategy_rate, limits.strategy_burst)
+
+
+def _bucket(reason: RejectReason, full_at: int, clock: int, rate: int, burst: int) -> Check:
+    """Check a bucket by the generic cell rate algorithm (ITU-T I.371, Annex A), in whole nanoseconds.
+
+    Its theoretical arrival time is when the bucket is full again. A token is left while that is no more than
+    `burst - 1` tokens ahead of the clock.
+    """
+    return Check.age(reason, max(0, full_at - clock), (burst - 1) * (SECOND_NS // rate))
+
+
+def charge(request: Request) -> Throttle | None:
+    """Return both buckets after taking a token from each; None without a profile, which has the rates."""
+    limits, ledger, clock = request.limits, request.portfolio.account.ledger, request.portfolio.clock
+    if limits is None:
+        return None
+    strategy = ledger.strategy_buckets.get(request.intent.strategy, 0)
+    return Throttle.model_construct(
+        account=max(clock, ledger.account_bucket) + SECOND_NS // limits.account_rate,
+        strategy=max(clock, strategy) + SECOND_NS // limits.strategy_rate,
+    )
+
+
+def repeated_order(request: Request, size: Size) -> Check:
+    """Fail where like orders were approved too often in the last ten seconds: a program may be running away."""
+    reason, limits, intent = RejectReason.REPEATED_ORDER, request.limits, request.intent
+    if limits is None or not size.opening:
+        return Check.skip(reason)
+    like = Like(intent.strategy, intent.symbol, intent.side, size.opening, intent.limit_price)
+    clocks = request.portfolio.account.ledger.recent.get(like, ())
+    count = 1 + sum(request.portfolio.clock - clock < REPEAT_WINDOW for clock in clocks)
+    return Check.condition(reason, count > limits.repeat_max, value=count, limit=limits.repeat_max)
+
+
+def max_open_orders(request: Request) -> Check:
+    """Fail where the account would have too many orders open; the one that is replaced makes room."""
+    reason, limits = RejectReason.MAX_OPEN_ORDERS, request.limits
+    if limits is None:
+        return Check.skip(reason)
+    count = len(request.portfolio.open_orders) + (0 if request.target else 1)
+    return Check.condition(reason, count > limits.open_orders_max, value=count, limit=limits.open_orders_max)
