@@ -190,8 +190,10 @@ def test_a_refusal_names_the_field_and_the_value(value: bytes | None, why: str) 
         ),
         (
             _record(b'{"kind":"zap"}', topic=Topic.EQUITY_TICKS),
-            "the message must have a kind out of mark, session_open, resume, halt, statement, operator_keys,"
-            " was 'zap'",
+            (
+                "the message must have a kind out of mark, session_open, resume, halt, statement, operator_keys,"
+                " was 'zap'"
+            ),
         ),
         (_record(b"{}", topic=Topic.REFERENCE), "the message must have a field kind"),
         (
