@@ -395,7 +395,7 @@ def test_an_intent_keeps_its_digest() -> None:
 def test_adjustments_mend_a_position_once() -> None:
     world = marked()
     world.hold("S", 10)
-    said = {"positions": {"S": "25"}, "fills_through": world.now, "actor": "ops", "reason": "a split"}
+    said: dict[str, Any] = {"positions": {"S": "25"}, "fills_through": world.now, "actor": "ops", "reason": "a split"}
     world.tick(kind="statement", positions={"S": "25"}, fills_through=world.now)
     assert holding(world) == (10, 0, 0)  # a fact overwrites nothing
     world.tick(kind="statement", adjustments={"S": "15", "T": "-3"}, **said)

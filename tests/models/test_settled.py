@@ -1,4 +1,4 @@
-"""What docs/risk.md section 10 settles, line by line (its lines on marks, suspects and peaks: test_drawdown)."""
+"""What docs/risk.md section 12 settles, line by line (its lines on marks, suspects and peaks: test_drawdown)."""
 
 from __future__ import annotations
 
