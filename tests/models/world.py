@@ -7,9 +7,11 @@ of 1, lot 1, sectors distinct, returns unlinked.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -26,6 +28,7 @@ NOON_DATE = date(2024, 10, 4)
 SESSIONS = 30
 
 Wire = dict[str, Any]
+R = TypeVar("R")
 
 
 def _json(fields: Wire) -> bytes:
@@ -42,6 +45,8 @@ class World:
         self.halts: list[TradingHalt] = []
         self.decisions: list[RiskDecision] = []
         self.refusals: list[tuple[str, Refusal]] = []
+        self.log: dict[str, list[Callable[[State], object]]] = defaultdict(list)
+        """By topic: what folds each record into a state."""
         self._ids = 0
         self.reference(kind="limit_profile", profile_id="default", profile_version=1, **(limits or {}))
         self.reference(kind="account", account="*", profile_id="default", currency="USD")
@@ -53,6 +58,10 @@ class World:
         offset = self.offsets[topic]
         self.offsets[topic] += 1
         return offset
+
+    def _fold(self, topic: str, fold: Callable[[State], R]) -> R:
+        self.log[topic].append(fold)
+        return fold(self.state)
 
     def unique(self, prefix: str) -> str:
         """Return an id that was not used before."""
@@ -69,9 +78,8 @@ class World:
         """Write a record to `reference`."""
         self.now += 1
         fields = {"event_time": self.now, "actor": "operator", "reason": "test"} | fields
-        refusal = self.state.shared.fold_reference(
-            REFERENCE.validate_json(_json(fields)), offset=self._next("reference"), time=self.now
-        )
+        message, at = REFERENCE.validate_json(_json(fields)), {"offset": self._next("reference"), "time": self.now}
+        refusal = self._fold("reference", lambda state: state.shared.fold_reference(message, **at))
         if refusal is not None:
             self.refusals.append(("reference", refusal))
 
@@ -101,7 +109,8 @@ class World:
         if equity is not None:
             fields["equity"] = equity
         tick = EQUITY_TICK.validate_json(_json(fields))
-        refusals = self.state.fold_tick(tick, offset=self._next("equity-ticks"), time=max(self.now, tick.event_time))
+        at = {"offset": self._next("equity-ticks"), "time": max(self.now, tick.event_time)}
+        refusals = self._fold("equity-ticks", lambda state: state.fold_tick(tick, **at))
         self.refusals += [("equity-ticks", refusal) for refusal in refusals]
         self.evaluate(account)
 
@@ -136,9 +145,8 @@ class World:
             "event_time": self.now,
         } | fields
         raw = _json(fields)
-        refusals = self.state.fold_fill(
-            Fill.model_validate_json(raw), offset=self._next("fills"), time=self.now, raw=raw
-        )
+        message, at = Fill.model_validate_json(raw), {"offset": self._next("fills"), "time": self.now}
+        refusals = self._fold("fills", lambda state: state.fold_fill(message, raw=raw, **at))
         self.refusals += [("fills", refusal) for refusal in refusals]
         self.evaluate(account)
         return refusals
@@ -158,9 +166,9 @@ class World:
             "simple_return": simple_return,
             "event_time": self.now,
         } | fields
-        refusal = self.state.shared.fold_return(
-            DailyReturn.model_validate_json(_json(fields)), offset=self._next("daily-returns"), time=self.now
-        )
+        message = DailyReturn.model_validate_json(_json(fields))
+        at = {"offset": self._next("daily-returns"), "time": self.now}
+        refusal = self._fold("daily-returns", lambda state: state.shared.fold_return(message, **at))
         if refusal is not None:
             self.refusals.append(("daily-returns", refusal))
 
@@ -168,7 +176,7 @@ class World:
         """Publish what is owed of the account's status."""
         halt = self.state.evaluate(account)
         if halt is not None:
-            self.state.fold_halt(halt)
+            self._fold("trading-halts", lambda state: state.fold_halt(halt))
             self.halts.append(halt)
 
     # --- what is asked
@@ -208,7 +216,7 @@ class World:
         written = canonical_bytes(decision)
         read = RiskDecision.model_validate_json(written)
         assert canonical_bytes(read) == written
-        self.state.fold_decision(read)
+        self._fold("risk-decisions", lambda state: state.fold_decision(read))
         self.decisions.append(read)
         if read.account is not None:
             self.evaluate(read.account)
