@@ -9,6 +9,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from typing import ParamSpec, TypeVar
 
 import orjson
@@ -80,6 +81,11 @@ def _quotient(numerator: int, denominator: int, places: int) -> Decimal:
     if 2 * rest > denominator or (2 * rest == denominator and quotient % 2):
         quotient += 1
     return Decimal(quotient).scaleb(-places, CONTEXT)
+
+
+def rounded(number: float | Fraction, places: int = 6) -> Decimal:
+    """Return a finite float or a fraction as a decimal, rounded once, half-even, to `places`."""
+    return _quotient(*number.as_integer_ratio(), places)
 
 
 def ceil_ratio(numerator: Decimal, denominator: Decimal, places: int) -> Decimal:

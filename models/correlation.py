@@ -305,6 +305,13 @@ class Returns(Rows):
         """The dates kept, ascending, as days since 1970-01-01. At least one symbol has a session of each."""
         self._closes: dict[str, tuple[Decimal, int] | None] = {}
         self._window: Window | None = None
+        self.version = 0
+        """Rises with every change: what is derived from the returns holds as long as this stays."""
+
+    @property
+    def sessions(self) -> Mapping[str, Mapping[int, Session]]:
+        """What is kept: by symbol and by session, as days since 1970-01-01. Not to be changed by the reader."""
+        return self._sessions
 
     def fold(self, message: DailyReturn) -> None:
         """Take over one return; of several for a symbol and session the latest offset wins.
@@ -319,6 +326,7 @@ class Returns(Rows):
         if sessions.get(day) == session:
             return
         sessions[day] = session
+        self.version += 1
         self.dirty.add(symbol)
         self._closes.pop(symbol, None)
         if self._window is not None and not self._window.update(symbol, day, session.scaled):
