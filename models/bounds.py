@@ -11,9 +11,10 @@ from pydantic import JsonValue
 from models.book import ZERO
 from models.canonical import plain
 from models.check import Check, for_openings
+from models.holdings import Holding
 from models.messages import LimitProfile, Side
 from models.orders import Together
-from models.portfolio import MARKET_MARKUP, Holding
+from models.portfolio import MARKET_MARKUP
 from models.reasons import RejectReason
 from models.request import Request, Size
 

@@ -4,6 +4,7 @@ A check says whether it fails at a given size, and the largest opening that it a
 which does not depend on the size asked about).
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -81,6 +82,16 @@ class Check(NamedTuple):
     def skip(cls, reason: RejectReason, opening_max: Decimal | None = None) -> "Check":
         """Return a check that lacks an input, or that this size does not concern."""
         return cls(reason, skipped=True, opening_max=opening_max)
+
+
+def tightest(checks: Iterable[Check]) -> tuple[Decimal | None, RejectReason | None]:
+    """Return the largest opening that every check lets pass, and the first check that sets it; None for no bound."""
+    opening_max: Decimal | None = None
+    binding: RejectReason | None = None
+    for check in checks:
+        if check.opening_max is not None and (opening_max is None or check.opening_max < opening_max):
+            opening_max, binding = check.opening_max, check.reason
+    return opening_max, binding
 
 
 def for_openings(check: Check, size: Size | None) -> Check:

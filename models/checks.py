@@ -1,9 +1,10 @@
 """Every check, in order of precedence (docs/risk.md section 4)."""
 
 from collections.abc import Callable
+from decimal import Decimal
 
-from models import bounds, conditions, throttle
-from models.check import Check
+from models import bounds, conditions, model_checks, throttle
+from models.check import Check, tightest
 from models.reasons import RejectReason as Reason
 from models.request import Request, Size
 
@@ -32,6 +33,7 @@ CONDITIONS: dict[Reason, Callable[[Request], Check]] = {
     Reason.RATE_LIMIT_STRATEGY: throttle.rate_limit_strategy,
     Reason.MAX_OPEN_ORDERS: throttle.max_open_orders,
     Reason.PRICE_COLLAR: conditions.price_collar,
+    Reason.RISK_MODEL_UNAVAILABLE: model_checks.risk_model_unavailable,
 }
 """Checks that no size changes."""
 
@@ -62,6 +64,13 @@ BOUNDS: dict[Reason, Callable[[Request, Size], Check]] = {
 }
 """Checks of a size; SKIPPED where there is none."""
 
+MODELS: dict[Reason, Callable[[Request, Size, Decimal | None], Check]] = {
+    Reason.VAR_LIMIT: model_checks.var_limit,
+    Reason.CVAR_LIMIT: model_checks.cvar_limit,
+    Reason.FACTOR_LIMIT: model_checks.factor_limit,
+}
+"""Checks of a size that are bounded last, each by what all before leave."""
+
 SINCE_RULES_2 = frozenset(
     {
         Reason.POSITION_DRIFT,
@@ -74,6 +83,10 @@ SINCE_RULES_2 = frozenset(
         Reason.MAX_OPEN_ORDERS,
         Reason.PRICE_COLLAR,
         Reason.STRATEGY_BUDGET,
+        Reason.RISK_MODEL_UNAVAILABLE,
+        Reason.VAR_LIMIT,
+        Reason.CVAR_LIMIT,
+        Reason.FACTOR_LIMIT,
     }
 )
 """Checks that the first rules did not have."""
@@ -94,5 +107,8 @@ def run_checks(request: Request, size: Size | None) -> list[Check]:
         for reason, check in BOUNDS.items()
         if reason not in absent
     ]
+    for reason, check in MODELS.items():
+        if reason not in absent:
+            checks.append(Check.skip(reason) if size is None else check(request, size, tightest(checks)[0]))
     checks.sort(key=lambda check: check.reason.number)
     return checks

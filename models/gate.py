@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from models.book import ZERO
 from models.canonical import SECOND_NS, canonical_bytes, sha256
-from models.check import Check
+from models.check import Check, tightest
 from models.checks import run_checks
 from models.correlation import Returns
 from models.decisions import (
@@ -25,6 +25,7 @@ from models.portfolio import Account, Portfolio
 from models.reasons import Flag, RejectReason
 from models.reference import Reference
 from models.request import Request, Size
+from models.risk_models import RiskModels
 from models.throttle import charge
 
 EVENT_TIME_LAG_MAX = 3600 * SECOND_NS
@@ -79,6 +80,7 @@ def decide(
     account: Account,
     reference: Reference,
     returns: Returns,
+    models: RiskModels | None = None,
     as_of: AsOf,
     rules: int = RULES,
 ) -> RiskDecision:
@@ -90,6 +92,7 @@ def decide(
         account: The account's tables, folded to `as_of` and to the ledger's end.
         reference: Limits, instruments and switches at `as_of`.
         returns: Daily returns at `as_of`.
+        models: A cache of what those two say of risk.
         as_of: The offsets folded.
         rules: The version of the rules to decide by: an earlier one for what it decided.
 
@@ -103,7 +106,9 @@ def decide(
     if RejectReason.EVENT_TIME_INVALID not in integrity:
         clock = max(clock, intent.event_time)
 
-    portfolio = Portfolio(account, name=intent.account, clock=clock, reference=reference, returns=returns)
+    portfolio = Portfolio(
+        account, name=intent.account, clock=clock, reference=reference, returns=returns, models=models
+    )
     limits = portfolio.limits
     answer: dict[str, Any] = {
         **{name: getattr(intent, name) for name in ECHOED},
@@ -157,7 +162,8 @@ def judge(request: Request) -> Verdict:
     """Run the checks at the requested size and, where the intent allows it, at the largest size that passes."""
     size = request.requested
     checks = run_checks(request, size)
-    opening_max, binding = _bound(checks)
+    bound, binding = tightest(checks)
+    opening_max = bound or ZERO
     if _passes(checks, size):
         return Verdict(size, approved=True, resized=False, checks=checks, opening_max=opening_max, binding=binding)
 
@@ -184,16 +190,6 @@ def _passes(checks: list[Check], size: Size | None) -> bool:
         return False
     failed = [check.reason for check in checks if check.failed]
     return not failed or (size.reduces_only and RejectReason.KILL_SWITCH_ALL not in failed)
-
-
-def _bound(checks: list[Check]) -> tuple[Decimal, RejectReason | None]:
-    """Return the largest opening that every check lets pass, and the first check that sets it."""
-    opening_max: Decimal | None = None
-    binding: RejectReason | None = None
-    for check in checks:
-        if check.opening_max is not None and (opening_max is None or check.opening_max < opening_max):
-            opening_max, binding = check.opening_max, check.reason
-    return opening_max or ZERO, binding
 
 
 def _unchecked(reasons: tuple[RejectReason, ...]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What an account holds and has open, and what that is worth: the joins that checks and reports share."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -11,11 +11,13 @@ from models.canonical import DAY_NS, day_of
 from models.correlation import Returns
 from models.decisions import Source
 from models.drawdown import Drawdown
+from models.holdings import Holding, holdings_of
 from models.ledger import Ledger
-from models.messages import Instrument, LimitProfile, OrderType, Side
-from models.orders import Order, Together, fills, open_orders, units
+from models.messages import Instrument, LimitProfile, OrderType
+from models.orders import Order, fills, open_orders
 from models.reasons import RejectReason
 from models.reference import SECTOR_UNKNOWN, Reference
+from models.risk_models import RiskModels
 
 FALLBACK_DAYS = 5
 FALLBACK_MARKUP = Decimal("1.10")
@@ -52,34 +54,6 @@ class Quote(NamedTuple):
     """Clock minus the price's time, ns; of a close, since the start of its session's UTC date."""
 
 
-class Holding(NamedTuple):
-    """A symbol's signed position and the remaining buys and sells, never netted. Units."""
-
-    symbol: str
-    position: Decimal
-    buying: Decimal
-    selling: Decimal
-
-    @property
-    def if_bought(self) -> Decimal:
-        """Position once every open buy is filled and no sell is."""
-        return self.position + self.buying
-
-    @property
-    def if_sold(self) -> Decimal:
-        """Position once every open sell is filled and no buy is."""
-        return self.position - self.selling
-
-    @property
-    def worst(self) -> Decimal:
-        """The larger side: W."""
-        return max(abs(self.if_bought), abs(self.if_sold))
-
-    def reducible(self, side: Side) -> Decimal:
-        """Return what an order of this side can close: R."""
-        return max(ZERO, -self.if_bought if side is Side.BUY else self.if_sold)
-
-
 class Valued(NamedTuple):
     """A holding with its price: amounts in account currency."""
 
@@ -98,13 +72,23 @@ class Valued(NamedTuple):
 class Portfolio:
     """One account at one clock. Everything here is derived, nothing is kept."""
 
-    def __init__(self, account: Account, *, name: str, clock: int, reference: Reference, returns: Returns) -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        name: str,
+        clock: int,
+        reference: Reference,
+        returns: Returns,
+        models: RiskModels | None = None,
+    ) -> None:
         self.account = account
         self.name = name
         self.clock = clock
         self.day = day_of(clock)
         self.reference = reference
         self.returns = returns
+        self.models = RiskModels(returns, reference) if models is None else models
 
     @cached_property
     def limits(self) -> LimitProfile | None:
@@ -130,7 +114,7 @@ class Portfolio:
             symbol: self.account.book.position(symbol) + adjustments.get(symbol, ZERO)
             for symbol in {*self.account.book.positions, *adjustments}
         }
-        return _holdings(positions, self.open_orders.values())
+        return holdings_of(positions, self.open_orders.values())
 
     def attributed(self, strategy: str) -> dict[str, Holding]:
         """Return what one strategy has of each symbol: its executions and its open orders."""
@@ -140,7 +124,7 @@ class Portfolio:
             if (position := strategies.get(strategy))
         }
         own = [order for order in self.open_orders.values() if order.approval.strategy == strategy]
-        return _holdings(positions, own)
+        return holdings_of(positions, own)
 
     def holding(self, symbol: str) -> Holding:
         """Return the holding in `symbol`, which may be nothing."""
@@ -320,24 +304,3 @@ class Deductions(NamedTuple):
     """By fills."""
     reserved: dict[str, Decimal]
     """By what remains of each open order."""
-
-
-def _holdings(positions: Mapping[str, Decimal], orders: Collection[Order]) -> dict[str, Holding]:
-    """Return positions and open orders by symbol, sorted.
-
-    What cancels out is not held: no price is needed for it.
-    """
-    sides: dict[tuple[str, Side], list[Order]] = {}
-    for order in orders:
-        sides.setdefault((order.approval.symbol, order.approval.side), []).append(order)
-    together = {side: Together(each, units).total for side, each in sides.items()}
-    holdings = (
-        Holding(
-            symbol,
-            positions.get(symbol, ZERO),
-            together.get((symbol, Side.BUY), ZERO),
-            together.get((symbol, Side.SELL), ZERO),
-        )
-        for symbol in sorted({*positions, *(symbol for symbol, _ in together)})
-    )
-    return {holding.symbol: holding for holding in holdings if holding.worst}

@@ -106,6 +106,14 @@ class Reference:
         record = self.account(account)
         return None if record is None else self._first(LimitProfile, ("limit_profile", record.profile_id))
 
+    def instruments(self) -> list[str]:
+        """Return the symbols that have a record of their own."""
+        return [
+            record.symbol
+            for record in self._records.values()
+            if isinstance(record, Instrument) and record.symbol != EVERY
+        ]
+
     def instrument(self, symbol: str) -> Instrument | None:
         """Return the instrument's record, or that of every symbol."""
         return self._first(Instrument, ("instrument", symbol), ("instrument", EVERY))

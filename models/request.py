@@ -9,6 +9,8 @@ from models.canonical import DAY_NS, day_of, floor_to
 from models.correlation import Cluster
 from models.decisions import Input, Inputs, OtherInputs, Source
 from models.drawdown import Assessment, assess
+from models.factors import FactorExposure, FactorModel
+from models.holdings import Holding
 from models.limits import SizingMethod
 from models.messages import (
     Instrument,
@@ -20,10 +22,11 @@ from models.messages import (
     StrategyState,
 )
 from models.orders import Order, Together, units
-from models.portfolio import Holding, Others, Portfolio, Quote
+from models.portfolio import Others, Portfolio, Quote
 from models.reasons import Flag, RejectReason
 from models.reference import SECTOR_UNKNOWN
 from models.sizing import PROBATION_SHARE, Sizing, size_opening
+from models.tail import Tail, TailModel, signed_amount
 
 REFERENCE_PRICE_TOLERANCE = Decimal("0.2")
 
@@ -293,6 +296,52 @@ class Request:
         """The candidate's correlated group among the account's symbols."""
         held = [valued.holding.symbol for valued in self.others.valued if valued.holding.worst]
         return self.portfolio.returns.cluster(self.intent.symbol, held, self.portfolio.day)
+
+    # --- models
+
+    @cached_property
+    def amounts(self) -> dict[str, Decimal]:
+        """Signed money by symbol on the worst side, before the intent; the candidate is always there.
+
+        Nothing where the account could not be valued whole.
+        """
+        if self.limits is None or self.portfolio.equity is None or self.value is None or not self.others.complete:
+            return {}
+        held = {
+            valued.holding.symbol: signed_amount(valued.holding, valued.value)
+            for valued in self.others.valued
+            if valued.holding.worst
+        }
+        return held | {self.intent.symbol: signed_amount(self.holding, self.value)}
+
+    def amount_after(self, size: Size) -> Decimal:
+        """Return the candidate's signed money once an order of this size is open."""
+        assert self.value is not None
+        return signed_amount(self.after(size), self.value)
+
+    @cached_property
+    def tail_model(self) -> TailModel | tuple[str, ...]:
+        """The model of the account's symbols, the candidate included; or the symbols that lack returns."""
+        return self.portfolio.models.tail(self.amounts)
+
+    @cached_property
+    def tail(self) -> Tail | None:
+        """Tail risk before the intent; None where it cannot be had."""
+        if not self.amounts or isinstance(self.tail_model, tuple):
+            return None
+        return self.tail_model.value(self.amounts)
+
+    @cached_property
+    def factor_model(self) -> FactorModel:
+        """The model of the market and the sectors."""
+        return self.portfolio.models.factors()
+
+    @cached_property
+    def factors(self) -> FactorExposure | None:
+        """What the account holds of each factor before the intent; None where that cannot be had."""
+        if not self.amounts or any(self.factor_model.beta(symbol) is None for symbol in self.amounts):
+            return None
+        return self.factor_model.exposure(self.amounts)
 
     # --- what the decision rests on
 

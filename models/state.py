@@ -29,6 +29,7 @@ from models.messages import (
 from models.portfolio import Account, Portfolio
 from models.reference import Reference
 from models.refusal import Refusal, Refused
+from models.risk_models import RiskModels
 from models.wire import session_day
 
 OPEN_ORDERS_SHOWN = 50
@@ -57,6 +58,7 @@ class Shared:
     def __init__(self, returns: Returns | None = None, reference: Reference | None = None) -> None:
         self.returns = Returns() if returns is None else returns
         self.reference = Reference() if reference is None else reference
+        self.models = RiskModels(self.returns, self.reference)
         self.daily_returns_offset = -1
         """Last offset folded, -1 for none."""
         self.reference_offset = -1
@@ -200,6 +202,7 @@ class State:
             account=self.accounts[message.account],
             reference=self.shared.reference,
             returns=self.shared.returns,
+            models=self.shared.models,
             as_of=self.as_of,
             rules=rules,
         )

@@ -22,7 +22,7 @@ import numpy as np
 
 from models.canonical import CONTEXT, rounded
 from models.correlation import RETURN_DIGITS, Integers, Returns
-from models.portfolio import Holding
+from models.holdings import Holding
 from models.shrinkage import Shrinkage, shrink
 
 SESSIONS_MIN = 100

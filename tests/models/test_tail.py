@@ -17,8 +17,8 @@ from scipy.stats import norm
 
 from models.canonical import exact
 from models.correlation import Returns, Session
+from models.holdings import Holding
 from models.messages import DailyReturn
-from models.portfolio import Holding
 from models.tail import (
     QUANTILE,
     SESSIONS_MIN,

@@ -1,0 +1,58 @@
+"""What an account holds of a symbol: its position, and what is open on either side."""
+
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import NamedTuple
+
+from models.book import ZERO
+from models.messages import Side
+from models.orders import Order, Together, units
+
+
+class Holding(NamedTuple):
+    """A symbol's signed position and the remaining buys and sells, never netted. Units."""
+
+    symbol: str
+    position: Decimal
+    buying: Decimal
+    selling: Decimal
+
+    @property
+    def if_bought(self) -> Decimal:
+        """Position once every open buy is filled and no sell is."""
+        return self.position + self.buying
+
+    @property
+    def if_sold(self) -> Decimal:
+        """Position once every open sell is filled and no buy is."""
+        return self.position - self.selling
+
+    @property
+    def worst(self) -> Decimal:
+        """The larger side: W."""
+        return max(abs(self.if_bought), abs(self.if_sold))
+
+    def reducible(self, side: Side) -> Decimal:
+        """Return what an order of this side can close: R."""
+        return max(ZERO, -self.if_bought if side is Side.BUY else self.if_sold)
+
+
+def holdings_of(positions: Mapping[str, Decimal], orders: Collection[Order]) -> dict[str, Holding]:
+    """Return positions and open orders by symbol, sorted.
+
+    What cancels out is not held: no price is needed for it.
+    """
+    sides: dict[tuple[str, Side], list[Order]] = {}
+    for order in orders:
+        sides.setdefault((order.approval.symbol, order.approval.side), []).append(order)
+    together = {side: Together(each, units).total for side, each in sides.items()}
+    holdings = (
+        Holding(
+            symbol,
+            positions.get(symbol, ZERO),
+            together.get((symbol, Side.BUY), ZERO),
+            together.get((symbol, Side.SELL), ZERO),
+        )
+        for symbol in sorted({*positions, *(symbol for symbol, _ in together)})
+    )
+    return {holding.symbol: holding for holding in holdings if holding.worst}
