@@ -5,7 +5,7 @@ integers of 1e-7. A coefficient is a fraction of two integers and is never round
 fractions, compared with a limit as they are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from operator import mul
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.correlation import Flags, Integers, Returns
+from models.correlation import Flags, Integers, Returns, Session
 from models.reference import SECTOR_UNKNOWN
 from models.tail import SESSIONS_MIN, filled_sessions, scaled_amounts
 
@@ -22,7 +22,10 @@ Exact = NDArray[Any]
 """Integers: int64 where they all fit, else Python's."""
 
 INT64_RESIDUAL_MAX = 2**31
-"""Up to this size residuals are kept as int64: sums over all symbols there can be fit into it."""
+"""Up to this size residuals are kept as int64, which holds their sum over 2**31 symbols."""
+
+
+_ABSENT = Session(0, None)
 
 
 class Coefficient(NamedTuple):
@@ -72,12 +75,10 @@ class FactorModel:
         self._symbols = sorted(known)
         self._places = {symbol: place for place, symbol in enumerate(self._symbols)}
         days = sorted(set().union(*sessions.values()))
-        own = ({day: session.scaled for day, session in sessions.get(symbol, {}).items()} for symbol in self._symbols)
-        self._own = _panel(own, len(self._symbols), days)
+        self._own = _panel([sessions.get(symbol, {}) for symbol in self._symbols], days)
         self._filled = self._own
         if proxies:
-            filled = (filled_sessions(returns, symbol, proxies) for symbol in self._symbols)
-            self._filled = _panel(filled, len(self._symbols), days)
+            self._filled = _panel([filled_sessions(returns, symbol, proxies) for symbol in self._symbols], days)
         market = _means(self._own.scaled, self._own.present)
         self._betas = _betas(self._filled, market)
         self._residuals = _residuals(self._filled, self._betas, market)
@@ -188,15 +189,12 @@ def factor_model(returns: Returns, sectors: Mapping[str, str], proxies: Mapping[
     return FactorModel(returns, sectors, proxies)
 
 
-def _panel(series: Iterable[Mapping[int, int]], count: int, days: list[int]) -> _Panel:
-    """Return `count` series side by side."""
-    column = {day: place for place, day in enumerate(days)}
-    scaled, present = np.zeros((count, len(days)), dtype=np.int64), np.zeros((count, len(days)), dtype=np.bool_)
-    for row, values in enumerate(series):
-        columns = [column[day] for day in values]
-        scaled[row, columns] = list(values.values())
-        present[row, columns] = True
-    return _Panel(scaled, present)
+def _panel(series: Sequence[Mapping[int, Session]], days: Sequence[int]) -> _Panel:
+    """Return the returns of each of `series` on each of `days`."""
+    shape = (len(series), len(days))
+    table = [[sessions.get(day, _ABSENT).scaled for day in days] for sessions in series]
+    present = [[day in sessions for day in days] for sessions in series]
+    return _Panel(np.array(table, dtype=np.int64).reshape(shape), np.array(present, dtype=np.bool_).reshape(shape))
 
 
 def _rounded(numerator: Exact, denominator: Exact) -> Exact:

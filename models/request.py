@@ -308,16 +308,17 @@ class Request:
         if self.limits is None or self.portfolio.equity is None or self.value is None or not self.others.complete:
             return {}
         held = {
-            valued.holding.symbol: signed_amount(valued.holding, valued.value)
+            valued.holding.symbol: signed_amount(valued.holding.if_bought, valued.holding.if_sold, valued.value)
             for valued in self.others.valued
             if valued.holding.worst
         }
-        return held | {self.intent.symbol: signed_amount(self.holding, self.value)}
+        return held | {self.intent.symbol: signed_amount(self.holding.if_bought, self.holding.if_sold, self.value)}
 
     def amount_after(self, size: Size) -> Decimal:
         """Return the candidate's signed money once an order of this size is open."""
         assert self.value is not None
-        return signed_amount(self.after(size), self.value)
+        after = self.after(size)
+        return signed_amount(after.if_bought, after.if_sold, self.value)
 
     @cached_property
     def tail_model(self) -> TailModel | tuple[str, ...]:

@@ -21,8 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.canonical import CONTEXT, rounded
-from models.correlation import RETURN_DIGITS, Integers, Returns
-from models.holdings import Holding
+from models.correlation import RETURN_DIGITS, Integers, Returns, Session
 from models.shrinkage import Shrinkage, shrink
 
 SESSIONS_MIN = 100
@@ -38,15 +37,15 @@ QUANTILE = 2.3263478740408408
 """Of the standard normal distribution, at 0.99."""
 
 
-def signed_amount(holding: Holding, value: Decimal) -> Decimal:
+def signed_amount(if_bought: Decimal, if_sold: Decimal, value: Decimal) -> Decimal:
     """Return what a holding is worth on the side that attains W, signed; on a tie, were all open buys filled.
 
     Args:
-        holding: Position and open orders, units.
+        if_bought: P + B, units.
+        if_sold: P - S, units.
         value: Price times multiplier, account currency per unit.
     """
-    bought, sold = holding.if_bought, holding.if_sold
-    return (bought if abs(bought) >= abs(sold) else sold) * value
+    return (if_bought if abs(if_bought) >= abs(if_sold) else if_sold) * value
 
 
 def largest_passing(most: int, passes: Callable[[int], bool]) -> int:
@@ -92,14 +91,13 @@ class History(NamedTuple):
         return len(self.dates) >= SESSIONS_MIN
 
 
-def filled_sessions(returns: Returns, symbol: str, proxies: Mapping[str, str]) -> dict[int, int]:
-    """Return a symbol's scaled returns by session, its proxy's where it has none of its own.
+def filled_sessions(returns: Returns, symbol: str, proxies: Mapping[str, str]) -> Mapping[int, Session]:
+    """Return a symbol's sessions by date, its proxy's where it has none of its own.
 
     A proxy's own proxy is not looked at.
     """
     own, proxy = (returns.sessions.get(name, {}) for name in (symbol, proxies.get(symbol, "")))
-    filled = {**proxy, **own} if proxy else own
-    return {day: session.scaled for day, session in filled.items()}
+    return {**proxy, **own} if proxy else own
 
 
 def common_history(returns: Returns, symbols: Iterable[str], proxies: Mapping[str, str]) -> History:
@@ -111,8 +109,9 @@ def common_history(returns: Returns, symbols: Iterable[str], proxies: Mapping[st
         proxies: Per symbol the one whose returns fill its gaps; symbols without a proxy are left out.
     """
     series = {symbol: filled_sessions(returns, symbol, proxies) for symbol in sorted(set(symbols))}
-    common = sorted(set.intersection(*map(set, series.values()))) if series else []
-    table = [[sessions[day] for day in common] for sessions in series.values()]
+    first = next(iter(series.values()), {})
+    common = sorted(set(first).intersection(*series.values()))
+    table = [[sessions[day].scaled for day in common] for sessions in series.values()]
     return History(
         tuple(series),
         tuple(common),

@@ -13,7 +13,7 @@ from scipy.stats import linregress
 
 from models.canonical import exact
 from models.correlation import Returns, Session
-from models.factors import FactorModel, factor_model
+from models.factors import Coefficient, FactorModel, _means, _Panel, _residuals, factor_model
 from models.reference import SECTOR_UNKNOWN
 from models.tail import SESSIONS_MIN
 
@@ -132,6 +132,28 @@ def test_residuals_beyond_int64_are_exact() -> None:
         assert gamma is not None
         assert (beta.value, gamma.value) == (expected.beta[name], expected.gamma(name))
     assert any(abs(value) > 2**31 for values in expected.residual.values() for value in values.values())
+    # A hundred thousand such symbols in one sector would be too much for int64, so it is left.
+    assert found._residuals.dtype == object
+    huge = np.array([[2**62], [2**62], [2**62 + 3]], dtype=object)
+    assert _means(huge, np.ones((3, 1), dtype=np.bool_)).tolist() == [2**62 + 1]
+
+
+def test_ties_that_float64_misses_round_to_even() -> None:
+    """Of beta*m = k + 1/2 float64 often finds a little more or less."""
+    betas = [Coefficient(numerator, denominator) for denominator in range(2, 200, 2) for numerator in range(-99, 100)]
+    for odd in (1, 3, 7):
+        missed = 0
+        for denominator in range(2, 200, 2):
+            rows = [beta for beta in betas if beta.denominator == denominator]
+            market = np.array([denominator // 2 * odd])
+            panel = _Panel(np.full((len(rows), 1), 5), np.ones((len(rows), 1), dtype=np.bool_))
+            expected = [round(5 - beta.value * int(market[0])) for beta in rows]
+            assert _residuals(panel, [*rows], market).ravel().tolist() == expected
+            missed += sum(
+                round(5 - beta.numerator / denominator * int(market[0])) != value
+                for beta, value in zip(rows, expected, strict=True)
+            )
+        assert missed > 0 or odd == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

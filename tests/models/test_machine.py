@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -28,10 +29,11 @@ from models.reference import Reference
 from models.request import Request
 from models.rows import Rows
 from models.state import AccountsInMemory, Shared, State
-from tests.models.world import World
+from tests.models.world import NOON_DATE, World
 
 SYMBOLS = ("S", "T", "U", "V")
 STRATEGIES = ("momentum", "reversion")
+MODELLED = ("var_max", "cvar_max", "beta_max", "factor_max")
 ANY = st.integers(0, 7)
 
 symbols, sides = st.sampled_from(SYMBOLS), st.sampled_from(["BUY", "SELL"])
@@ -69,6 +71,7 @@ loosened = st.sampled_from(
         {"drawdown_halt": "0.99"},
         {"shorts_allowed": True},
         {"equity_age_max": 10**18, "intent_age_max": 10**18},
+        {"var_max": "9", "cvar_max": "9", "beta_max": "9", "factor_max": "9"},
     ]
 )
 """What gives more room. Not here: ages of marks and ATRs, which change what a decision knows, and rates, since a
@@ -99,6 +102,10 @@ class Histories(RuleBasedStateMachine):
     def markets(self) -> None:
         for name in SYMBOLS:
             self.world.instrument(name, "tech" if name in "ST" else None, moves_like="one" if name in "TU" else None)
+            for number in range(90):  # before the thirty sessions that there are: enough for a model of risk
+                session = (NOON_DATE - timedelta(days=40 + number)).isoformat()
+                move = Decimal(number * ord(name) % 13 - 6).scaleb(-2)
+                self.world.daily_return(name, session, str(move))
             self.world.mark(name)
 
     # --- what happens
@@ -167,6 +174,11 @@ class Histories(RuleBasedStateMachine):
     def flow(self, *, shorts: bool, repeats: int, orders: int, burst: int) -> None:
         throttles = {"repeat_max": repeats, "open_orders_max": orders, "account_burst": burst, "account_rate": 1}
         self._set({"shorts_allowed": shorts} | throttles)
+
+    @rule(name=st.sampled_from(MODELLED), level=st.none() | levels)
+    def models(self, name: str, level: str | None) -> None:
+        share = level and str(Decimal(level) / (10 if "var" in name else 1))
+        self._set({name: share})
 
     @rule(strategy=strategies, state=st.sampled_from(["ENABLED", "PROBATION", "DISABLED"]), budget=st.none() | levels)
     def strategy(self, strategy: str, state: str, budget: str | None) -> None:
@@ -288,9 +300,12 @@ class Histories(RuleBasedStateMachine):
         intent = self._intent(fields | {"quantity": str(quantity)})
         before = self._ask(intent)
         raised = copy.deepcopy(self.world)
-        raised.limits(**self.limits | loosening)
+        # A limit that is off stays off.
+        more = {name: value for name, value in loosening.items() if name not in MODELLED or self.limits.get(name)}
+        raised.limits(**self.limits | more)
         after = raised.state.decide(intent, offset=10**6, time=raised.now, raw_digest=lambda: "")
-        assert after.max_quantity >= before.max_quantity
+        if not any(self.limits.get(name) for name in MODELLED):  # a bisection may end elsewhere
+            assert after.max_quantity >= before.max_quantity
         assert not (before.status is DecisionStatus.APPROVED and after.status is DecisionStatus.REJECTED)
 
     @rule(fields=intents, seed=st.integers(0, 999))
@@ -385,13 +400,17 @@ class Histories(RuleBasedStateMachine):
         return found
 
     def _smaller_passes_too(self, intent: OrderIntent, factor: int) -> None:
-        """A smaller quantity is approved where a larger one is; but for repeats, which look at the very quantity."""
+        """A smaller quantity is approved where a larger one is.
+
+        But for repeats, which look at the very quantity, and for models: half a hedge may be worse than a whole one.
+        """
         if intent.quantity is None or intent.quantity < factor:
             return
         larger = self._ask(intent)
         smaller = self._ask(intent.model_copy(update={"quantity": intent.quantity // factor, "intent_id": "smaller"}))
         if larger.status is DecisionStatus.APPROVED and larger.quantity == intent.quantity:
-            assert set(smaller.reasons) <= {Reason.REPEATED_ORDER}
+            models = {Reason.VAR_LIMIT, Reason.CVAR_LIMIT, Reason.FACTOR_LIMIT}
+            assert set(smaller.reasons) <= {Reason.REPEATED_ORDER, *models}
 
 
 TestHistories = pytest.mark.timeout(600)(Histories.TestCase)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.stats import norm
 
-from models.canonical import exact
+from models.canonical import exact, rounded
 from models.correlation import Returns, Session
 from models.holdings import Holding
 from models.messages import DailyReturn
@@ -209,12 +209,41 @@ def test_a_perfect_hedge_has_no_risk() -> None:
     assert set(tail.component_var().values()) == {0}
 
 
+def test_rounding_leaves_no_root_of_less_than_nothing() -> None:
+    """Two hedged pairs of one deviation: covariance and target, which counts, both make the variance zero."""
+    chance = random.Random(1)
+    x = [chance.randint(-(10**6), 10**6) for _ in range(130)]
+    y = chance.sample(x, len(x))
+    risk = model({"A": x, "B": [-value for value in x], "C": y, "D": [-value for value in y]})
+    assert 0 < risk.shrinkage.intensity < 1
+    for cents in range(1000, 1200):
+        amount = Decimal(cents).scaleb(-2)
+        assert risk.value(dict.fromkeys("ABCD", amount)).parametric_var == 0
+
+
 def test_var_is_the_larger_one() -> None:
     calm, wild = [PERCENT, -PERCENT] * 60, [0] * 118 + [-(10**7)] * 2
     assert model({"S": calm}).value({"S": Decimal(100)}).var == Decimal("2.326348")
     tail = model({"S": wild}).value({"S": Decimal(100)})
     assert tail.var == tail.historical_var == 100
     assert tail.parametric_var < 31
+
+
+@pytest.mark.parametrize(
+    ("number", "places", "text"),
+    [
+        (0.5, 0, "0"),
+        (1.5, 0, "2"),
+        (-0.0, 6, "0.000000"),
+        (1e-7, 6, "0.000000"),
+        (0.1, 20, "0.10000000000000000555"),
+        (Fraction(-2, 3), 6, "-0.666667"),
+        (Fraction(5, 2), 0, "2"),
+        (1e100, 0, f"{int(1e100)}"),
+    ],
+)
+def test_rounding_once(number: float | Fraction, places: int, text: str) -> None:
+    assert str(exact(rounded)(number, places)) == text
 
 
 # One amount exchanged for another
@@ -339,7 +368,7 @@ def test_the_version_rises_with_every_change_and_no_other_time() -> None:
 )
 def test_the_side_that_attains_the_larger_exposure(position: str, buying: str, selling: str, amount: str) -> None:
     holding = Holding("S", Decimal(position), Decimal(buying), Decimal(selling))
-    found = signed_amount(holding, Decimal("2.5"))
+    found = signed_amount(holding.if_bought, holding.if_sold, Decimal("2.5"))
     assert found == Decimal(amount)
     assert abs(found) == holding.worst * Decimal("2.5")
 
