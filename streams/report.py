@@ -1,20 +1,22 @@
 """What one account holds, has lost and may still do: its partition's topics, folded to their ends."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict
 
-from models.canonical import exact, ratio
+from models.canonical import exact, ratio, rounded
 from models.decisions import AccountStatus, AsOf, HaltCause, Source
 from models.drawdown import Measure, assess
 from models.heatmap import Exposure, HeatMap, heat_map
 from models.limits import Limits
 from models.messages import EVERY, Side
 from models.portfolio import Portfolio
+from models.risk_models import RiskModels
 from models.state import State
+from models.tail import signed_amount
 from models.wire import Exact
 from streams.access import GateError, find_gate, no_broker
 from streams.codec import Codec
@@ -90,6 +92,37 @@ class Headroom(_Part):
     headroom: Exact
 
 
+class SymbolRisk(_Part):
+    """One symbol's part in what its account may lose."""
+
+    symbol: str
+    amount: Exact
+    """Signed, on the worst side, account currency."""
+    component_var: Exact
+    """Its share of the parametric VaR, to which all shares sum."""
+
+
+class TailRisk(_Part):
+    """What the account may lose in a session, account currency, were every open order of its worse side filled."""
+
+    sessions: int
+    """How many the model rests on."""
+    historical_var: Exact
+    parametric_var: Exact
+    """At 99 %; the larger one is gated."""
+    cvar: Exact
+    """The mean loss beyond 97.5 %, 6 places."""
+    symbols: tuple[SymbolRisk, ...]
+
+
+class FactorRisk(_Part):
+    """What is held of a factor, account currency, signed, 6 places."""
+
+    factor: str
+    """MARKET, or a sector."""
+    exposure: Exact
+
+
 class AccountReport(_Part):
     """One account as the topics have it."""
 
@@ -114,6 +147,10 @@ class AccountReport(_Part):
     """Symbols held that have no record or no price."""
     open_orders: tuple[OpenOrder, ...]
     headrooms: tuple[Headroom, ...]
+    tail: TailRisk | None
+    """None where nothing is held, a price is missing, or the returns do not suffice."""
+    factors: tuple[FactorRisk, ...]
+    """Nothing where a symbol's returns do not suffice."""
     decisions: int
     """Decided so far."""
     halts: int
@@ -155,7 +192,12 @@ def describe(state: State, account: str) -> AccountReport:
     """
     columns, reference = state.accounts[account], state.shared.reference
     portfolio = Portfolio(
-        columns, name=account, clock=columns.clock, reference=reference, returns=state.shared.returns
+        columns,
+        name=account,
+        clock=columns.clock,
+        reference=reference,
+        returns=state.shared.returns,
+        models=state.shared.models,
     )
     bound = reference.account(account)
     limits = portfolio.limits
@@ -181,6 +223,11 @@ def describe(state: State, account: str) -> AccountReport:
         )
         for valued in others.valued
     )
+    amounts = {
+        valued.holding.symbol: signed_amount(valued.holding.if_bought, valued.holding.if_sold, valued.value)
+        for valued in others.valued
+    }
+    known = amounts if others.complete else {}
     heats = None
     if limits is not None and drawdown.equity is not None:
         heats = heat_map(
@@ -206,9 +253,41 @@ def describe(state: State, account: str) -> AccountReport:
         unpriced=(*others.unknown, *(symbol for symbols in others.missing.values() for symbol in symbols)),
         open_orders=tuple(_open_orders(portfolio)),
         headrooms=() if limits is None or heats is None else tuple(_headrooms(heats, limits, drawdown.equity)),
+        tail=_tail(portfolio.models, known),
+        factors=tuple(_factors(portfolio.models, known)),
         decisions=columns.ledger.decisions.seq,
         halts=columns.ledger.halts.seq,
     )
+
+
+def _tail(models: RiskModels, amounts: Mapping[str, Decimal]) -> TailRisk | None:
+    model = models.tail(amounts) if amounts else ()
+    if isinstance(model, tuple):
+        return None
+    tail = model.value(amounts)
+    components = tail.component_var()
+    return TailRisk(
+        sessions=model.sessions,
+        historical_var=tail.historical_var,
+        parametric_var=tail.parametric_var,
+        cvar=rounded(tail.cvar),
+        symbols=tuple(
+            SymbolRisk(symbol=symbol, amount=amount, component_var=components[symbol])
+            for symbol, amount in amounts.items()
+        ),
+    )
+
+
+def _factors(models: RiskModels, amounts: Mapping[str, Decimal]) -> Iterator[FactorRisk]:
+    if not amounts:
+        return
+    model = models.factors()
+    if any(model.beta(symbol) is None for symbol in amounts):
+        return
+    exposure = model.exposure(amounts)
+    yield FactorRisk(factor="MARKET", exposure=rounded(exposure.market))
+    for sector, held in exposure.sectors.items():
+        yield FactorRisk(factor=f"sector {sector}", exposure=rounded(held))
 
 
 class _Measured(NamedTuple):

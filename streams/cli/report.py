@@ -60,6 +60,7 @@ def _parts(report: "AccountReport") -> "Iterator[RenderableType]":
     yield from _drawdown(report)
     if report.heat_map is not None:
         yield from _exposures(report, report.heat_map)
+    yield from _modelled(report)
     if report.unpriced:
         yield f"\nwithout a price or a record: {', '.join(report.unpriced)}"
     yield from _open_orders(report)
@@ -119,6 +120,28 @@ def _exposures(report: "AccountReport", heats: "HeatMap") -> "Iterator[Renderabl
     yield ""
     yield limits
     yield f"\ndiversification {amount(heats.diversification, 4)} (0 all one bet, 1 none related)"
+
+
+def _modelled(report: "AccountReport") -> "Iterator[RenderableType]":
+    from streams.text import amount
+
+    if report.tail is not None:
+        tail = report.tail
+        yield (
+            f"\none session at risk: VaR 99 % {amount(tail.historical_var)} by {tail.sessions} sessions,"
+            f" {amount(tail.parametric_var)} by covariance; beyond 97.5 % {amount(tail.cvar)} on average"
+        )
+        table = _table("at risk", "amount", "component of VaR")
+        for one in sorted(tail.symbols, key=lambda one: -one.component_var):
+            table.add_row(one.symbol, amount(one.amount), amount(one.component_var))
+        yield ""
+        yield table
+    if report.factors:
+        table = _table("factor", "exposure")
+        for factor in report.factors:
+            table.add_row(factor.factor, amount(factor.exposure))
+        yield ""
+        yield table
 
 
 def _open_orders(report: "AccountReport") -> "Iterator[RenderableType]":

@@ -46,11 +46,13 @@ def result(decision: RiskDecision, reason: Reason) -> CheckResult:
     return next(check for check in decision.checks if check.name is reason)
 
 
-def valued(world: World, opening: int) -> Tail:
-    """Return the account's tail risk with `opening` S, from a model of its own."""
-    model = RiskModels(world.state.shared.returns, world.state.shared.reference).tail(SYMBOLS)
+def valued(world: World, opening: int | None) -> Tail:
+    """Return the account's tail risk with `opening` S, from a model of its own; None: of what is held alone."""
+    amounts = {"T": Decimal(20000), "U": Decimal(-10000)}
+    if opening is not None:
+        amounts["S"] = Decimal(100 * opening)
+    model = RiskModels(world.state.shared.returns, world.state.shared.reference).tail(amounts)
     assert isinstance(model, TailModel)
-    amounts = {"S": Decimal(100 * opening), "T": Decimal(20000), "U": Decimal(-10000)}
     return model.value(amounts)
 
 
