@@ -4,18 +4,18 @@ A position is a function of the *set* of execution reports, so their order of ar
 before its fill. Reports of the last seven days are kept singly; older executions are summed into a base.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
 
-from models.canonical import DAY_NS, canonical_bytes, day_of, exact, plain, sha256
+from models.canonical import DAY_NS, canonical_bytes, exact, plain, sha256
 from models.messages import ExecutionType, Fill, Side
 from models.refusal import Refusal
+from models.reports import BUSTED, CORRECTED, TRADE, Families, Family, Report, identity, report_of
 
 KEPT = 7 * DAY_NS
 """How far behind the account's newest fill a report may lie, and is kept singly."""
@@ -24,34 +24,9 @@ UNATTRIBUTED = "UNATTRIBUTED"
 """The strategy of a fill that names none."""
 
 ZERO = Decimal(0)
-TRADE, CORRECTED, BUSTED = ExecutionType.TRADE, ExecutionType.CORRECTED, ExecutionType.BUSTED
+LINKED = frozenset({TRADE, CORRECTED, BUSTED})
+"""Reports that make positions."""
 TERMINAL = frozenset({ExecutionType.CANCELED, ExecutionType.EXPIRED, ExecutionType.REJECTED})
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One execution report as it is kept."""
-
-    key: str
-    """Venue, UTC date as sent, execution id: the identity."""
-    offset: int
-    event_time: int
-    """Never after the record's own time."""
-    digest: str
-    """Of the message as sent; a repeat must have the same."""
-    execution_type: ExecutionType
-    venue: str
-    execution_id: str
-    reference_id: str | None
-    intent_id: str | None
-    strategy: str | None
-    symbol: str
-    side: Side
-    quantity: Decimal
-    """last_quantity of a trade, order_quantity of a replacement, else 0. Units."""
-    price: Decimal
-    raw: str | None = None
-    """The record of a bust or correction, in case it never finds its execution."""
 
 
 class Execution(NamedTuple):
@@ -83,32 +58,6 @@ class OrderReports(NamedTuple):
     """Latest REPLACED total, units."""
 
 
-def identity(fill: Fill) -> str:
-    """Return what makes two reports the same report: venue, UTC date as sent, execution id."""
-    return f"{fill.venue or ''}\0{day_of(fill.event_time)}\0{fill.execution_id}"
-
-
-def _report(fill: Fill, offset: int, event_time: int, raw: bytes | None) -> Report:
-    replaced = fill.execution_type is ExecutionType.REPLACED
-    return Report(
-        key=identity(fill),
-        offset=offset,
-        event_time=event_time,
-        digest=sha256(canonical_bytes(fill)),
-        execution_type=fill.execution_type,
-        venue=fill.venue or "",
-        execution_id=fill.execution_id,
-        reference_id=fill.execution_reference_id if fill.execution_type in (BUSTED, CORRECTED) else None,
-        intent_id=fill.intent_id,
-        strategy=fill.strategy,
-        symbol=fill.symbol,
-        side=fill.side,
-        quantity=(fill.order_quantity if replaced else fill.last_quantity) or ZERO,
-        price=fill.last_price or ZERO,
-        raw=raw.decode() if raw is not None and fill.execution_type in (BUSTED, CORRECTED) else None,
-    )
-
-
 class Book:
     """One account's executions and positions. Rows: "" the clock, "b" + symbol the base, "x" + identity a report."""
 
@@ -128,8 +77,7 @@ class Book:
         # Summed executions and what amended them: remembered for as long again, so that a late bust is recognized.
         self._summed: dict[str, Report] = {}
         self._forgetting: list[tuple[int, str]] = []
-        self._by_name: defaultdict[tuple[str, str], dict[str, Report]] = defaultdict(dict)
-        self._referrers: defaultdict[tuple[str, str], dict[str, Report]] = defaultdict(dict)
+        self._families = Families()
         self._reports_of: defaultdict[str, dict[str, Report]] = defaultdict(dict)
         self._aging: list[tuple[int, str]] = []
 
@@ -155,7 +103,7 @@ class Book:
             if report.execution_type in TERMINAL:
                 terminal = True
             elif report.execution_type is ExecutionType.REPLACED and (
-                replaced is None or _rank(report) > _rank(replaced)
+                replaced is None or report.rank > replaced.rank
             ):
                 replaced = report
         return OrderReports(filled, terminal, replaced.quantity if replaced else None)
@@ -203,14 +151,16 @@ class Book:
             return (Refusal(offset, f"execution {fill.execution_id} was already reported with other content"),)
         if event_time < self.clock - KEPT:
             return (Refusal(offset, f"execution {fill.execution_id} is over 7 days older than the account's newest"),)
-        report = _report(fill, offset, event_time, raw)
+        report = report_of(fill, offset=offset, event_time=event_time, raw=raw)
         if self._amends_the_base(report):
             why = f"{fill.execution_type} of {fill.execution_reference_id}, an execution over 7 days old"
             return (Refusal(offset, why),)
 
         self._add(report)
         self.dirty.add("x" + key)
-        self._settle_around(report)
+        if report.execution_type in LINKED:
+            for family in self._families.add(report):
+                self._settle(family)
         if event_time > self.clock:
             self.clock = event_time
             self.dirty.add("")
@@ -219,85 +169,33 @@ class Book:
 
     def _add(self, report: Report) -> None:
         self._reports[report.key] = report
-        insort(self._aging, (report.event_time, report.key))
-        if report.execution_type in (TRADE, CORRECTED):
-            self._by_name[report.venue, report.execution_id][report.key] = report
-        if report.reference_id is not None:
-            self._referrers[report.venue, report.reference_id][report.key] = report
+        insort(self._aging, report.age)
         if report.intent_id is not None:
             self._reports_of[report.intent_id][report.key] = report
 
     def _remove(self, report: Report) -> None:
         del self._reports[report.key]
         self.dirty.add("x" + report.key)
-        _discard(self._by_name, (report.venue, report.execution_id), report.key)
-        if report.reference_id is not None:
-            _discard(self._referrers, (report.venue, report.reference_id), report.key)
+        if report.execution_type in LINKED:
+            self._families.remove(report)
         if report.intent_id is not None:
             _discard(self._reports_of, report.intent_id, report.key)
 
-    def _target(self, report: Report) -> Report | None:
-        """Return the same venue's latest execution of the referenced id that is not after the report."""
-        candidates = (
-            candidate
-            for candidate in self._by_name.get((report.venue, report.reference_id or ""), {}).values()
-            if candidate.event_time <= report.event_time and candidate.key != report.key
-        )
-        return max(candidates, key=lambda candidate: (candidate.event_time, candidate.key), default=None)
-
-    def _root(self, report: Report) -> Report | None:
-        """Follow references to the first execution; None where the chain breaks, or turns in a circle."""
-        seen = {report.key}
-        current: Report | None = report
-        while current is not None and current.reference_id is not None:
-            current = self._target(current)
-            if current is not None:
-                if current.key in seen:
-                    return None
-                seen.add(current.key)
-        return current
-
     def _amends_the_base(self, report: Report) -> bool:
-        target = self._target(report) if report.reference_id is not None else None
+        target = self._families.target(report)
         return target is not None and target.key in self._summed
 
-    def _settle_around(self, report: Report) -> None:
-        """Recompute every execution that `report` may touch: those linked to it by references, both ways."""
-        if report.reference_id is None and report.execution_type is not TRADE:
-            return  # no effect on positions
-        linked = self._linked(report)
-        winners: dict[str, Report] = {}
-        for amendment in linked:
-            if amendment.reference_id is None or amendment.key in self._summed:
-                continue
-            root = self._root(amendment)
-            if root is not None and (root.key not in winners or _rank(amendment) > _rank(winners[root.key])):
-                winners[root.key] = amendment
-        for root in linked:
-            if root.reference_id is None and root.key not in self._summed:
-                self._settle(root, winners.get(root.key))
-
-    def _linked(self, report: Report) -> list[Report]:
-        """Return the reports that references connect with `report`, itself included."""
-        names = [(report.venue, report.execution_id), (report.venue, report.reference_id or "")]
-        seen = set(names)
-        found: dict[str, Report] = {}
-        while names:
-            name = names.pop()
-            for linked in (*self._by_name.get(name, {}).values(), *self._referrers.get(name, {}).values()):
-                found[linked.key] = linked
-                for other in ((linked.venue, linked.execution_id), (linked.venue, linked.reference_id or "")):
-                    if other not in seen:
-                        seen.add(other)
-                        names.append(other)
-        return list(found.values())
-
-    def _settle(self, root: Report, winner: Report | None) -> None:
+    def _settle(self, family: Family) -> None:
+        """Bring the execution of a family up to date."""
+        root = family.first
+        if root.execution_type is not TRADE:
+            return
         before = self._executions.get(root.key)
-        after = _effective(root, winner)
+        after = _effective(root, family.winner)
         if before == after:
             return
         if before is not None:
+            del self.timeline[bisect_left(self.timeline, before)]
             self._forget(before)
         if after is not None:
             self._executions[after.key] = after
@@ -309,7 +207,6 @@ class Book:
 
     def _forget(self, execution: Execution) -> None:
         del self._executions[execution.key]
-        self.timeline.remove(execution)
         _discard(self.by_symbol, execution.symbol, execution.key)
         if execution.intent_id is not None:
             _discard(self.by_intent, execution.intent_id, execution.key)
@@ -326,12 +223,12 @@ class Book:
     def _age(self) -> tuple[Refusal, ...]:
         """Sum what is over seven days old into the base, and forget what is twice as old."""
         owed: list[Refusal] = []
-        due: list[Report] = []
-        while self._aging and self._aging[0][0] < self.clock - KEPT:
-            due.append(self._reports[self._aging.pop(0)[1]])
+        due = [self._reports[key] for key in _take_before(self._aging, self.clock - KEPT)]
         for report in due:
             if report.execution_type is TRADE:
                 self._sum(report)
+        # An execution has the time of its trade, so these are the same ones, in one stretch.
+        del self.timeline[: bisect_left(self.timeline, (self.clock - KEPT,))]
         for report in due:
             if report.key in self._summed:
                 continue
@@ -340,19 +237,14 @@ class Book:
                 raw = report.raw.encode() if report.raw is not None else None
                 why = f"{report.execution_type} of {report.reference_id}, an execution that did not come"
                 owed.append(Refusal(report.offset, f"{why} within 7 days", raw))
-        while self._forgetting and self._forgetting[0][0] < self.clock - 2 * KEPT:
-            self._remove(self._summed.pop(self._forgetting.pop(0)[1]))
+        for key in _take_before(self._forgetting, self.clock - 2 * KEPT):
+            self._remove(self._summed.pop(key))
         return tuple(owed)
 
     def _sum(self, report: Report) -> None:
-        amendments = [
-            linked
-            for linked in self._linked(report)
-            if linked.reference_id is not None and linked.key not in self._summed and self._root(linked) is report
-        ]
-        for summed in (report, *amendments):
+        for summed in self._families.sum(report):
             self._summed[summed.key] = summed
-            insort(self._forgetting, (summed.event_time, summed.key))
+            insort(self._forgetting, summed.age)
             self.dirty.add("x" + summed.key)
         execution = self._executions.get(report.key)
         if execution is None:
@@ -414,18 +306,25 @@ class Book:
                 reports.append(report)
                 if summed:
                     book._summed[report.key] = report
-        book._forgetting = sorted((report.event_time, report.key) for report in book._summed.values())
-        for report in reports:
-            book._add(report)
-        book._aging = [entry for entry in book._aging if entry[1] not in book._summed]
-        for report in reports:
-            if report.reference_id is None or report.execution_type is TRADE:
-                book._settle_around(report)
+        book._load(sorted(reports, key=lambda report: report.age))
         return book
 
-
-def _rank(report: Report) -> tuple[int, str, str]:
-    return report.event_time, report.execution_id, report.key  # venues may agree on the first two
+    def _load(self, reports: list[Report]) -> None:
+        """Take in the reports of an empty book, the oldest first: so each goes to the end of whatever is sorted."""
+        living = []
+        for report in reports:
+            self._add(report)
+            if report.key in self._summed:
+                self._families.add_summed(report)
+            elif report.execution_type in LINKED:
+                living.append(report)
+        self._aging = [age for age in self._aging if age[1] not in self._summed]
+        self._forgetting = [report.age for report in reports if report.key in self._summed]
+        for report in living:
+            self._families.add(report)
+        for report in living:
+            if report.execution_type is TRADE:
+                self._settle(self._families.of(report))
 
 
 def _effective(root: Report, winner: Report | None) -> Execution | None:
@@ -445,6 +344,14 @@ def _effective(root: Report, winner: Report | None) -> Execution | None:
         quantity=content.quantity,
         price=content.price,
     )
+
+
+def _take_before(ages: list[tuple[int, str]], time: int) -> list[str]:
+    """Take what is older than `time` out of a sorted list, and return the keys."""
+    count = bisect_left(ages, (time,))
+    taken = [key for _, key in ages[:count]]
+    del ages[:count]
+    return taken
 
 
 def _discard(index: dict[Any, dict[str, Any]], name: object, key: str) -> None:
