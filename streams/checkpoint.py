@@ -21,6 +21,8 @@ _STABLE: Final = frozenset(Topic) - {Topic.CHECKPOINTS, Topic.DEAD_LETTERS}
 """Topics whose records stay: compaction may remove the others'."""
 _DIGITS: Final = 16
 _RESTORE_ROWS: Final = 10_000
+_LOOK_BACK: Final = 64
+"""Offsets from the end of `checkpoints` within which the newest vector nearly always is."""
 Vector = Mapping[str, Any]
 
 
@@ -183,6 +185,37 @@ async def restore(store: Store, place: TopicPartition, reader: Reader) -> Vector
     except (KeyError, ValueError) as error:
         raise UnusableError(f"{place} holds something that is no checkpoint: {error!r}") from error
     return vector
+
+
+async def require_format(place: TopicPartition, reader: Reader) -> None:
+    """Check that `checkpoints` was last written as this program writes it, so that it may be added to.
+
+    A checkpoint adds what changed since the one before. On top of rows that another program wrote in the meantime, or
+    of none, that would be a mixture, and some day somebody would restore it.
+
+    Raises:
+        UnusableError: If it was not.
+    """
+    held = (await reader.bounds([place]))[place]
+    newest: list[bytes | None] = []
+
+    def note(record: Record) -> None:
+        if record.key == VECTOR_KEY:
+            newest.append(record.value)
+
+    start, span = held.end, _LOOK_BACK
+    while start > held.beginning and not newest:
+        start, span = max(held.beginning, held.end - span), span * 16
+        await reader.read_to_end({place: start}, note)
+    if not newest or newest[-1] is None or _format_of(newest[-1]) != FORMAT:
+        raise UnusableError(f"{place} does not hold the checkpoint before it: another version was here")
+
+
+def _format_of(vector: bytes) -> object:
+    try:
+        return orjson.loads(vector)["format"]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 async def tombstones(place: TopicPartition, reader: Reader) -> list[Outgoing]:

@@ -3,8 +3,9 @@
 The protocol, and the same numbers in the code:
 
 1. *Fence.* The broker refuses every earlier owner and completes what it left open: the output topics' ends are final.
-2. *Load* the local checkpoint. If there is none, or the log does not hold what it knows, restore the rows from the
-   `checkpoints` topic over an empty database; if that has none either, begin with nothing at offset 0.
+2. *Load* the local checkpoint. If there is none, or the log does not hold what it knows, or another version has
+   written checkpoints since, restore the rows from the `checkpoints` topic over an empty database; if that has none
+   of this version either, begin with nothing at offset 0.
 3. *Read what was decided*: decisions, halts and dead letters to their ends. Decisions are read, never taken again.
 4. *Wait* until `reference` and `daily-returns` are folded as far as any decision or halt knew them; they were folded
    to their ends before step 3.
@@ -28,6 +29,7 @@ from streams.checkpoint import (
     Vector,
     anchors_of,
     require_beginning,
+    require_format,
     restore,
     shared_through,
     tombstones,
@@ -146,6 +148,8 @@ class Recovery:
             try:
                 vector = store.vector() if source is Source.DISK else await restore(store, place, self._reader)
                 if vector is not None:
+                    if source is Source.DISK:
+                        await require_format(place, self._reader)
                     return await self._fold(store, vector, source, started)
             except (UnusableError, LedgerError, DamagedError) as error:
                 say("unusable", partition=self._number, checkpoint=source, because=error)

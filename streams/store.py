@@ -14,10 +14,22 @@ from typing import Any, Final, NamedTuple
 import orjson
 from rocksdict import BlockBasedOptions, Cache, ColumnFamily, Options, Rdict, ReadOptions, WriteBatch
 
+from models.canonical import canonical_bytes, sha256
+from models.decisions import RULES
+from models.specimen import specimen
 from streams.operations import OperatorError, say
 
-FORMAT: Final = 1
-"""Raised whenever rows or vector change their meaning; databases and checkpoints of another format are discarded."""
+_LAYOUT: Final = 1
+"""Raised by hand when this package's own share of a checkpoint changes: names of tables, keys, the vector."""
+
+
+def format_of_rows() -> str:
+    """Return what tells rows of this program from rows of one that keeps them in another way, or by other rules."""
+    return sha256(canonical_bytes([_LAYOUT, RULES, specimen()]))[:16]
+
+
+FORMAT: Final = format_of_rows()
+"""Databases and checkpoints of another format are of no use; the log is."""
 
 VECTOR_KEY: Final = b"vector"
 _OFFSETS: Final = "offsets"

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from models.decisions import AsOf
+from streams import store
 from streams.codec import Codec
 from streams.ledger import Appended
 from streams.reader import Bounds
@@ -157,8 +158,9 @@ class DiskStore:
         self._disk = disk
 
     def vector(self) -> dict[str, Any] | None:
-        """Return the vector."""
-        return self._disk.vector
+        """Return the vector; None where another version wrote it."""
+        vector = self._disk.vector
+        return vector if vector is not None and vector["format"] == store.FORMAT else None
 
     def rows(self, table: str, prefix: bytes = b"") -> dict[str, Any]:
         """Return the rows whose keys begin with a prefix."""

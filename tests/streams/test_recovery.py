@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -104,6 +105,50 @@ def test_without_any_checkpoint_everything_is_folded_again(world: World, said: S
     world.log.append(Topic.CHECKPOINTS, b"vector", newest)
     assert _reopen(world) is Source.BEGINNING
     assert len(said.lines) == (newest == b"garbage")
+
+
+def _version(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the program be one that spells rows in a way of its own."""
+    for module in ("store", "checkpoint"):
+        monkeypatch.setattr(f"streams.{module}.FORMAT", name)
+
+
+def test_another_version_builds_its_rows_from_the_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the disk of an older one as from the topic: it reads neither, and leaves nothing of it in the topic."""
+    _version(monkeypatch, "newer")
+    assert _reopen(world) is Source.BEGINNING
+    _version(monkeypatch, "newest")
+    world.lose_every_disk()
+    assert _reopen(world) is Source.BEGINNING
+
+
+def test_a_version_that_comes_back_does_not_add_to_the_rows_of_another(
+    world: World, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own disk still fits the log, but what it would add to in the topic is not its own any more."""
+    disks = deepcopy(world.disks)
+    with monkeypatch.context() as newer:
+        _version(newer, "newer")
+        assert _reopen(world) is Source.BEGINNING
+    world.disks = disks
+    assert _reopen(world) is Source.BEGINNING
+    assert [line["because"] for line in said.lines if line["checkpoint"] is Source.DISK] != []
+
+
+def test_a_disk_is_not_gone_on_from_where_the_topic_lost_its_rows(world: World, said: Said) -> None:
+    """The next checkpoint would hold what changed since, and nothing of all the rest."""
+    world.log.entries[Topic.CHECKPOINTS].clear()
+    assert _reopen(world) is Source.BEGINNING
+    [line] = said.lines
+    assert "another version was here" in str(line["because"])
+
+
+def test_a_vector_far_from_the_end_is_found(world: World, said: Said) -> None:
+    """Transactions that were aborted leave offsets without records."""
+    for _ in range(3000):
+        world.log.skip(Topic.CHECKPOINTS)
+    assert _reopen(world) is Source.DISK
+    assert said.lines == []
 
 
 def _bounded(monkeypatch: pytest.MonkeyPatch, topic: Topic, beginning: int, end: int | None = None) -> None:

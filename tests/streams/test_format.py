@@ -1,0 +1,116 @@
+"""The specimen of rows stands for all of them, so it must hold one of every kind, and react to every change."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, get_args
+
+import pytest
+
+from models import drawdown, messages
+from models.book import Book
+from models.drawdown import Drawdown
+from models.ledger import Approval, Decided, Ledger
+from models.reference import Reference
+from models.reports import Report
+from models.specimen import specimen
+from streams.store import FORMAT, format_of_rows
+
+
+@pytest.fixture
+def rows() -> Any:
+    return specimen()
+
+
+def filled(rows: list[dict[str, Any]]) -> set[str]:
+    """Return the fields that are not null in every row."""
+    return {name for row in rows if row for name, value in row.items() if value is not None}
+
+
+def test_every_kind_of_row_is_there_with_every_field(rows: Any) -> None:
+    head = rows["drawdown"][""]
+    own = {field.name for field in fields(Drawdown)} - {"marks", "version", "dirty", "_forget_after"}
+    assert filled([head]) == own
+    assert filled([head["session"], head["high_water"], head["daily"]]) == {
+        "current",
+        "worst",
+        "peak",
+        "open",
+        "flow",
+    }
+    assert {type(value) for value in rows["drawdown"]["mS"]} == {str, int}
+    assert len(rows["drawdown"]["mS"]) == len(drawdown.Mark._fields)
+    assert {key[:1] for key in rows["heatmap"]} == {"", "b", "x"}
+    reports = [row for key, row in rows["heatmap"].items() if key[:1] == "x"]
+    assert filled(reports) == {field.name for field in fields(Report)} - {"key"} | {"summed"}
+    assert {key[:1] for key in rows["ledger"]} == {"", "h", "i", "a"}
+    assert filled([rows["ledger"]["ii"]]) == {field.name for field in fields(Decided)}
+    assert filled([rows["ledger"]["ai"]]) == {field.name for field in fields(Approval)}
+    assert all(None not in session for session in rows["correlation"]["S"])
+    assert rows["state"]["chain_seq"] == 1
+
+
+def test_every_kind_of_reference_record_is_there(rows: Any) -> None:
+    (union, *_) = get_args(messages.ReferenceRecord)
+    kinds = {get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(union)}
+    assert {row["kind"] for row in rows["reference"].values()} == kinds
+
+
+def test_the_same_program_finds_the_same_format() -> None:
+    assert format_of_rows() == FORMAT
+
+
+def _another_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Ledger.row
+    monkeypatch.setattr(Ledger, "row", lambda self, key: {**row(self, key), "new": 1})  # type: ignore[dict-item]
+
+
+def _another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    fold = Reference.fold
+
+    def renaming(self: Reference, *arguments: Any, **named: Any) -> Any:
+        refusal = fold(self, *arguments, **named)
+        self._records = {key.replace("account", "owner"): record for key, record in self._records.items()}
+        self.dirty = set(self._records)
+        return refusal
+
+    monkeypatch.setattr(Reference, "fold", renaming)
+
+
+def _another_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are spelled as before, and say something else."""
+    monkeypatch.setattr("models.drawdown.JUMP_MAX", drawdown.JUMP_MAX / 1000)
+
+
+def _another_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.book.KEPT", 30 * 86_400 * 10**9)
+
+
+def _other_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.store.RULES", 10**6)
+
+
+def _another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.store._LAYOUT", 10**6)
+
+
+def _a_number_that_is_a_string(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Book.row
+    monkeypatch.setattr(Book, "row", lambda self, key: {"clock": str(self.clock)} if key == "" else row(self, key))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _another_field,
+        _another_key,
+        _another_fold,
+        _another_time,
+        _other_rules,
+        _another_layout,
+        _a_number_that_is_a_string,
+    ],
+)
+def test_whatever_changes_the_rows_changes_the_format(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(monkeypatch)
+    assert format_of_rows() != FORMAT
