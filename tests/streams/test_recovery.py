@@ -1,23 +1,31 @@
 """Recovery where the checkpoint, the topic or the log is not what it should be."""
 
 import asyncio
+import random
 import re
 from collections.abc import Callable
 from copy import deepcopy
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from models.canonical import canonical_bytes
+from models.decisions import TradingHalt
+from models.messages import EquityMark, ExecutionType, Fill, LimitProfile, Side
 from streams import checkpoint, recovery
+from streams.codec import decode_halt
 from streams.operations import OperatorError
 from streams.ownership import _named_record
+from streams.publisher import Message, destination
 from streams.reader import Bounds
-from streams.records import Record, Topic, TopicPartition
+from streams.records import Outgoing, Record, Topic, TopicPartition
 from streams.recovery import Source
 from streams.replica import Replica
-from tests.simulation.broker import Disk, LogReader
+from streams.starter import starter_records
+from tests.simulation.broker import Disk, Log, LogReader
 from tests.simulation.test_simulation import fresh_rows
-from tests.simulation.world import World
+from tests.simulation.world import Worker, World
 
 
 class Said:
@@ -223,3 +231,71 @@ def test_a_record_that_cannot_be_folded_is_named_as_it_is_while_serving(
         asyncio.run(world.finish())
     assert re.fullmatch(r"folding fills/0@\d+", _named_record(raised.value) or "")
     assert _named_record(KeyError()) is None
+
+
+def _say(log: Log, *messages: Message) -> None:
+    for message in messages:
+        log.append(*destination(message), canonical_bytes(message))
+
+
+def _tightened() -> list[Message]:
+    """Return limits under which a loss of 4 % is a halt."""
+    fields = {"drawdown_warning": Decimal("0.02"), "drawdown_halt": Decimal("0.03"), "profile_version": 2}
+    return [
+        record.model_copy(update={**fields, "event_time": 10}) if isinstance(record, LimitProfile) else record
+        for record in starter_records("USD", event_time=1)
+    ]
+
+
+def _fill(number: int) -> Fill:
+    return Fill(
+        execution_id=f"e{number}",
+        account="A",
+        symbol="X",
+        side=Side.BUY,
+        execution_type=ExecutionType.TRADE,
+        last_quantity=Decimal(1),
+        last_price=Decimal(100),
+        event_time=300 + number,
+    )
+
+
+def test_a_halt_that_only_a_fill_would_show_waits_for_the_accounts_next_record() -> None:
+    """Recovery evaluates ticks. What new limits change after the last of them shows when the account says more."""
+
+    async def play() -> tuple[list[list[TradingHalt]], list[Outgoing]]:
+        log, disk, seen = Log(), Disk(), []
+
+        def halts() -> list[TradingHalt]:
+            return [decode_halt(record) for record in log.records()[Topic.TRADING_HALTS]]
+
+        async def started() -> Worker:
+            worker = Worker(log, 0, disk, random.Random(0), 0)
+            await worker.open()
+            worker.broadcast()
+            return worker
+
+        _say(log, *starter_records("USD", event_time=1))
+        _say(log, *(EquityMark(account="A", event_time=time, equity=Decimal(200 - time)) for time in (100, 104)))
+        first = await started()
+        first.deliver_all(Topic.EQUITY_TICKS)
+        await first.commit(checkpoint=True)
+        _say(log, *_tightened(), _fill(1))
+        first.broadcast()
+        first.deliver_all(Topic.FILLS)
+        due = [each for each in first.partition._owed if each.topic is Topic.TRADING_HALTS]  # and it dies before this
+        second = await started()
+        await second.commit(checkpoint=True)
+        seen.append(halts())
+        _say(log, _fill(2))
+        second.deliver_all(Topic.FILLS)
+        await second.commit(checkpoint=True)
+        seen.append(halts())
+        return seen, due
+
+    [recovered, heard], due = asyncio.run(play())
+    assert len(due) == 1
+    assert recovered == []
+    [halt] = heard
+    assert (halt.account, halt.status, halt.limits_version) == ("A", "HALT", "default@2")
+    assert halt.as_of.fills == 1
