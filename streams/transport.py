@@ -14,6 +14,7 @@ Parts of Faust and aiokafka used here are private: their versions are pinned, an
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ import faust.transport.drivers.aiokafka as driver
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import for_code
+from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 from faust.types import TP, AppT, Message
 from faust.types.transports import ConsumerT
@@ -29,7 +31,7 @@ from mode import ServiceT
 from mode.utils.futures import maybe_async
 
 from streams.config import READER_RETRY_BACKOFF_MS, Settings, kafka_arguments
-from streams.operations import fail_stop
+from streams.operations import OperatorError, fail_stop
 from streams.ownership import Ownership
 from streams.reader import pace_empty_fetches
 from streams.records import Batch, Names, Topic, TopicPartition
@@ -40,6 +42,7 @@ POLL_RECORDS_MAX = 500
 """More at once would keep heartbeats and ticks waiting."""
 POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 0.1
+_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 FULL_POLL_SECONDS = 0.005
 """The same while some partition has no room: it may have room again at any moment."""
 
@@ -77,6 +80,7 @@ class InLoopThread(driver.AIOKafkaConsumerThread):
         """Start the consumer underneath."""
         await super().on_start()
         pace_empty_fetches(self.kafka)
+        keep_name(self.kafka._coordinator, self.app.settings.worker_id)  # noqa: SLF001  # nothing public tells
 
     async def _gather_remaining_tasks(self) -> None:
         """Leave other tasks alone: the original cancels every task of its loop, which here is the whole program."""
@@ -108,6 +112,40 @@ class InLoopThread(driver.AIOKafkaConsumerThread):
     def kafka(self) -> Any:  # noqa: ANN401  # aiokafka has no types
         """The consumer underneath."""
         return self._ensure_consumer()
+
+
+def keep_name(coordinator: Any, worker_id: str) -> None:  # noqa: ANN401  # aiokafka has no types
+    """End the process where another has joined the group under its name, instead of joining again.
+
+    The broker gives a static member's place to whoever joined last under its name, and tells the one before no more
+    than that it is unknown. aiokafka would join again and push the other out, and so for ever.
+
+    Args:
+        coordinator: The consumer's part that belongs to the group.
+        worker_id: The name.
+    """
+    lost = ""
+    reset, join = coordinator.reset_generation, coordinator.ensure_active_group
+
+    def noting_reset() -> None:
+        nonlocal lost
+        lost = coordinator.member_id or lost
+        reset()
+
+    async def join_unless_replaced(*arguments: object) -> object:
+        nonlocal lost
+        if lost:  # It was a member. At the first join the name may be taken by the process before, which is gone.
+            request = DescribeGroupsRequest([coordinator.group_id])
+            [group] = (await coordinator._send_req(request)).groups  # noqa: SLF001  # nothing public asks
+            for member, _, host, *_ in group[5]:
+                if member != lost and re.fullmatch(f"{re.escape(worker_id)}-{_UUID}", member):
+                    because = f"another process uses the worker id {worker_id}: it joined from {host.lstrip('/')}"
+                    remedy = "give each worker its own SEAWALL_WORKER_ID, then restart"
+                    fail_stop("staying in the group", OperatorError(because, remedy=remedy))
+            lost = ""
+        return await join(*arguments)
+
+    coordinator.reset_generation, coordinator.ensure_active_group = noting_reset, join_unless_replaced
 
 
 class GateConsumer(driver.Consumer):

@@ -3,7 +3,9 @@
 import asyncio
 import importlib.metadata
 import inspect
+import uuid
 from collections import defaultdict
+from types import SimpleNamespace
 from typing import Any
 
 import aiokafka.producer.sender
@@ -11,6 +13,7 @@ import faust.transport.drivers.aiokafka as driver
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.app import App
 from faust.channels import Channel
 from faust.tables import TableManager
@@ -35,6 +38,7 @@ PRIVATE: dict[object, tuple[str, ...]] = {
     Recovery: ("_resume_streams",),
     App: ("_new_consumer", "_on_partitions_assigned", "_on_partitions_revoked"),
     AIOKafkaConsumer: ("last_poll_timestamp", "last_stable_offset", "position", "pause"),
+    GroupCoordinator: ("reset_generation", "ensure_active_group", "_send_req"),
     Fetcher: ("_proc_fetch_request", "_fetch_requests_routine"),
     AIOKafkaProducer: ("create_batch", "send_batch", "begin_transaction", "commit_transaction"),
 }
@@ -210,3 +214,78 @@ async def test_nothing_is_fetched_that_nobody_has_room_for() -> None:
 
 def test_a_poll_is_small_enough_for_heartbeats() -> None:
     assert transport.POLL_RECORDS_MAX <= 500
+
+
+class Fenced(BaseException):
+    """The process has ended itself."""
+
+
+class FakeCoordinator:
+    """A member of a group of which the broker tells."""
+
+    group_id = "seawall"
+
+    def __init__(self, *others: str) -> None:
+        self.members = list(others)
+        self.member_id = ""
+        self.asked = 0
+        transport.keep_name(self, "worker-1")
+
+    def reset_generation(self) -> None:
+        """Forget that it is a member."""
+        self.member_id = ""
+
+    async def ensure_active_group(self) -> str:
+        """Join, under a new id."""
+        self.member_id = self.member_id or f"worker-1-{uuid.uuid4()}"
+        self.members.append(self.member_id)
+        return self.member_id
+
+    async def _send_req(self, _: object) -> object:
+        self.asked += 1
+        described = [(member, "aiokafka", "/10.0.0.7", b"", b"") for member in self.members]
+        return SimpleNamespace(groups=[(0, self.group_id, "Stable", "consumer", "range", described)])
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+
+    def end(doing: str, error: object) -> None:
+        lines.append(f"{doing}: {error}")
+        raise Fenced
+
+    monkeypatch.setattr(transport, "fail_stop", end)
+    return lines
+
+
+async def test_whoever_lost_its_place_to_another_of_its_name_ends(ended: list[str]) -> None:
+    coordinator = FakeCoordinator()
+    await coordinator.ensure_active_group()
+    coordinator.members = [f"worker-1-{uuid.uuid4()}"]
+    coordinator.reset_generation()
+    coordinator.reset_generation()
+    with pytest.raises(Fenced):
+        await coordinator.ensure_active_group()
+    assert ended == [
+        "staying in the group: another process uses the worker id worker-1: it joined from 10.0.0.7",
+    ]
+
+
+async def test_whoever_only_fell_out_of_the_group_joins_again(ended: list[str]) -> None:
+    """Its session ended, or its generation is an old one; the place of a process before it is its own."""
+    others = [f"worker-1-{number}-{uuid.uuid4()}" for number in range(2)]
+    coordinator = FakeCoordinator(f"worker-1-{uuid.uuid4()}", *others)
+    await coordinator.ensure_active_group()
+    assert coordinator.asked == 0
+    coordinator.members = [*others, coordinator.member_id]
+    for _ in range(2):
+        coordinator.reset_generation()
+        await coordinator.ensure_active_group()  # it is still known under its old id
+        coordinator.members = [*others]
+        coordinator.reset_generation()
+        await coordinator.ensure_active_group()
+        await coordinator.ensure_active_group()
+        coordinator.members = [*others, coordinator.member_id]
+    assert coordinator.asked == 4
+    assert ended == []
