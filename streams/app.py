@@ -19,7 +19,7 @@ from streams.broadcast import Broadcast
 from streams.codec import Codec
 from streams.config import ConfigurationError, Settings, load
 from streams.health import Health
-from streams.operations import EX_SOFTWARE, OperatorError, count_repeats, fail_stop, hear_libraries, say
+from streams.operations import DISK_REMEDY, EX_SOFTWARE, OperatorError, count_repeats, fail_stop, hear_libraries, say
 from streams.ownership import Ownership
 from streams.partition import Partition
 from streams.records import ACCOUNT_INPUTS, SHARED_INPUTS, Batch, Names, Topic, TopicPartition
@@ -107,7 +107,10 @@ class Worker:
 
     def _make_app(self) -> App:
         settings = self.settings
-        settings.worker_dir.mkdir(parents=True, exist_ok=True)  # Faust makes its folder without the parents.
+        try:
+            settings.worker_dir.mkdir(parents=True, exist_ok=True)  # Faust makes its folder without the parents.
+        except OSError as error:
+            raise OperatorError(f"{settings.worker_dir} cannot be made: {error}", remedy=DISK_REMEDY) from error
         app = App(
             settings.application_id,
             broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],

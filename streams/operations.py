@@ -30,6 +30,7 @@ EX_SOFTWARE: Final = 70
 
 _FENCED = "another worker has taken over; restart this one, it will get its share"
 BROKER_REMEDY: Final = "see whether the broker is up, then restart"
+DISK_REMEDY: Final = "see whether the disk of SEAWALL_DATA_DIR is full or broken, then restart"
 _DENIED = "allow this worker's Kafka user what RUNBOOK.md lists, then restart"
 
 _REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
@@ -44,7 +45,7 @@ _REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (TransactionalIdAuthorizationFailed, _DENIED),
     (OffsetOutOfRangeError, "the topic lost records: restore it; RUNBOOK.md says how"),
     (MessageSizeTooLargeError, "raise max.message.bytes of the topics that seawall writes, then restart"),
-    (OSError, "see whether the disk of SEAWALL_DATA_DIR is full or broken, then restart"),
+    (OSError, DISK_REMEDY),
 )
 
 

@@ -4,6 +4,8 @@ A database is a cache of what the topics say. It holds rows and the vector that 
 a vector it holds nothing. Whatever is wrong with it, the answer is the same: throw it away and build it again.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +19,7 @@ from rocksdict import BlockBasedOptions, Cache, ColumnFamily, Options, Rdict, Re
 from models.canonical import canonical_bytes, sha256
 from models.decisions import RULES
 from models.specimen import specimen
-from streams.operations import OperatorError, say
+from streams.operations import DISK_REMEDY, OperatorError, say
 
 _LAYOUT: Final = 1
 """Raised by hand when this package's own share of a checkpoint changes: names of tables, keys, the vector."""
@@ -34,6 +36,7 @@ FORMAT: Final = format_of_rows()
 VECTOR_KEY: Final = b"vector"
 _OFFSETS: Final = "offsets"
 _DAMAGED: Final = "DAMAGED"
+_NO_ROOM: Final = os.strerror(errno.ENOSPC)
 _CACHE_BYTES: Final = 32 << 20  # Of all databases together; RocksDB's default is 2 GiB for each.
 _WRITE_BUFFER_BYTES: Final = 4 << 20
 
@@ -61,7 +64,7 @@ class Store:
         tables: Names of its tables.
 
     Raises:
-        OperatorError: If another process has it open.
+        OperatorError: If another process has it open, or the disk has no room for it.
     """
 
     def __init__(self, path: Path, tables: Sequence[str]) -> None:
@@ -78,11 +81,24 @@ class Store:
             self._connect()
             self.vector()
         except Exception as error:
+            if _NO_ROOM in str(error):  # It may be sound, and there is no room to build it again either.
+                raise self._unusable(error) from error
             if "lock" in str(error).lower():
                 raise OperatorError(
                     f"{self.path} is in use by another process: give each worker its own SEAWALL_WORKER_ID"
                 ) from error
-            self.clear(str(error))
+            self.close()
+            self._remove(str(error))
+            self._connect_empty()
+
+    def _connect_empty(self) -> None:
+        try:
+            self._connect()
+        except Exception as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> OperatorError:
+        return OperatorError(f"{self.path} cannot be used: {error}", remedy=DISK_REMEDY)
 
     def _connect(self) -> None:
         self._pristine = not self.path.exists()
@@ -102,12 +118,13 @@ class Store:
         if not self._pristine:
             self.close()
             self._remove(why)
-            self._connect()
+            self._connect_empty()
 
     def _remove(self, why: str | None) -> None:
         if why is not None:
             say("discarded", folder=self.path, because=why)
-        shutil.rmtree(self.path)
+        if self.path.exists():
+            shutil.rmtree(self.path)
 
     def vector(self) -> dict[str, Any] | None:
         """Return the vector that names the rows; None where there is none, and the rows do not count.
@@ -147,7 +164,11 @@ class Store:
         return found
 
     def write(self, rows: Iterable[Row], vector: Mapping[str, Any]) -> None:
-        """Write rows and the vector that names them, all or nothing."""
+        """Write rows and the vector that names them, all or nothing.
+
+        Raises:
+            OperatorError: If the disk does not take them.
+        """
         batch = self._batch(rows)
         batch.put(VECTOR_KEY, encode_vector(vector), self._handles[_OFFSETS])
         self._write(batch)
@@ -158,7 +179,10 @@ class Store:
 
     def _write(self, batch: WriteBatch) -> None:
         self._pristine = False
-        self._db.write(batch)
+        try:
+            self._db.write(batch)
+        except Exception as error:  # RocksDB's own is no OSError
+            raise OperatorError(f"{self.path} cannot be written: {error}", remedy=DISK_REMEDY) from error
 
     def _batch(self, rows: Iterable[Row]) -> WriteBatch:
         batch = WriteBatch(raw_mode=True)

@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
 from models.messages import EquityMark, PriceMark
 from models.state import State
+from streams.app import Worker
 from streams.codec import Codec
+from streams.config import Settings
 from streams.operations import OperatorError
 from streams.replica import SharedReplica
 from streams.store import FORMAT, DamagedError, Row, Store
@@ -95,6 +99,39 @@ def test_a_folder_in_use_is_left_alone(store: Store) -> None:
     with pytest.raises(OperatorError, match="in use by another process"):
         Store(store.path, ("a", "b"))
     assert store.vector() is not None
+
+
+def _no_room(*_: object, **__: object) -> NoReturn:
+    raise Exception("IO error: No space left on device: While open a file for lock")  # noqa: TRY002  # RocksDB's own
+
+
+def test_a_database_is_not_thrown_away_because_the_disk_is_full(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([Row("a", b"x", b"1")], VECTOR)
+    store.close()
+    with monkeypatch.context() as full:
+        full.setattr("streams.store.Rdict", _no_room)
+        with pytest.raises(OperatorError, match="cannot be used: IO error") as caught:
+            Store(store.path, ("a", "b"))
+    assert "full or broken" in caught.value.remedy
+    again = Store(store.path, ("a", "b"))
+    assert again.rows("a") == {"x": 1}
+    again.close()
+
+
+def test_a_write_that_fails_names_the_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_db", SimpleNamespace(write=_no_room, close=lambda: None))
+    with pytest.raises(OperatorError, match="db cannot be written: IO error") as caught:
+        store.write_part([Row("a", b"x", b"1")])
+    assert "full or broken" in caught.value.remedy
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file", encoding="utf-8")
+    with pytest.raises(OperatorError, match="worker-1 cannot be made: ") as caught:
+        Worker(Settings(data_dir=tmp_path / "data", worker_id="worker-1"))
+    assert "full or broken" in caught.value.remedy
 
 
 @pytest.fixture
