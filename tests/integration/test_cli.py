@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,22 +28,23 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**kept, **told, "COLUMNS": "100"}
 
 
+def run_seawall(settings: Settings, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+    ran = subprocess.run(
+        [sys.executable, "-m", "streams", *arguments],
+        env=environment(settings),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr
+    return ran
+
+
 @pytest.fixture
 def seawall(settings: Settings) -> Seawall:
-    def run(*arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
-        ran = subprocess.run(
-            [sys.executable, "-m", "streams", *arguments],
-            env=environment(settings),
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert "Traceback" not in ran.stderr
-        return ran
-
-    return run
+    return partial(run_seawall, settings)
 
 
 @pytest.fixture
