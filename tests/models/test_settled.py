@@ -232,3 +232,13 @@ def test_times() -> None:
     assert numbers(world.submit("S", quantity="1", event_time=world.now - 31 * SECOND_NS)) == [21]
     assert numbers(world.submit("S", quantity="1", event_time=NOON - 3700 * SECOND_NS)) == [5]
     assert Decimal(0) == world.decisions[-1].quantity
+
+
+def test_a_halt_may_come_before_the_first_mark() -> None:
+    """So a gate that takes an account over can take its halt over, and is not without it for a moment."""
+    world = World(equity=None)
+    world.tick(kind="halt", actor="operator", reason="halted in the gate before")
+    world.tick("100000", net_deposits="5000")
+    world.mark("S")
+    assert numbers(world.submit("S", quantity="1")) == [8]
+    assert [(halt.status, halt.causes) for halt in world.halts] == [("HALT", ("OPERATOR",))]
