@@ -3,7 +3,13 @@
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
 
 from streams.config import Settings, kafka_arguments, variable
 from streams.records import Names, Topic
@@ -16,6 +22,14 @@ class GateError(Exception):
 
 class GateUnavailableError(GateError):
     """There is no broker, or not the topics that make it a gate."""
+
+
+_REFUSALS = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
 
 
 class Layout(NamedTuple):
@@ -44,7 +58,8 @@ async def find_gate(settings: Settings) -> Layout:
     names = Names(Topics.of(settings))
     missing = [name for name in names.values() if name not in present]
     if missing:
-        raise GateUnavailableError(f"topic {missing[0]} does not exist: run `seawall topics create`")
+        unseen = "" if settings.security_protocol == "PLAINTEXT" else ", or let this user describe it"
+        raise GateUnavailableError(f"topic {missing[0]} does not exist: run `seawall topics create`{unseen}")
     intents, decisions = names[Topic.ORDER_INTENTS], names[Topic.RISK_DECISIONS]
     if present[intents] != present[decisions]:
         raise GateUnavailableError(
@@ -55,7 +70,12 @@ async def find_gate(settings: Settings) -> Layout:
 
 
 def no_broker(settings: Settings, error: BaseException) -> GateUnavailableError:
-    """Return the one error for a broker that does not answer."""
+    """Return the one error for a broker that does not answer, or does not let this user in."""
+    if isinstance(error, _REFUSALS):
+        return GateUnavailableError(
+            f"the Kafka broker at {settings.bootstrap_servers} refuses this user ({type(error).__name__}):"
+            " allow it what RUNBOOK.md lists"
+        )
     return GateUnavailableError(
         f"no answer from a Kafka broker at {settings.bootstrap_servers} ({type(error).__name__}):"
         f" start one, or set {variable('bootstrap_servers')}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,19 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from streams.config import PREFIX, Settings
+from streams.config import Settings
 from streams.publisher import Publisher
 from streams.records import Topic
-from tests.integration.workers import worker
+from tests.integration.workers import environment_of, worker
 
 Seawall = Callable[..., "subprocess.CompletedProcess[str]"]
 ORDER = ("submit", "--account", "A", "--strategy", "s", "--symbol", "AAPL", "--side", "buy")
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    told = {PREFIX + name.upper(): str(getattr(settings, name)) for name in settings.model_fields_set}
-    return {**kept, **told, "COLUMNS": "100"}
+    return {**environment_of(settings), "COLUMNS": "100"}
 
 
 def run_seawall(settings: Settings, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer
+from pydantic import SecretStr
 
 from streams.config import PREFIX, Settings, kafka_arguments
 from streams.ledger import EPOCH_HEADER
@@ -22,6 +23,15 @@ from streams.topics import Topics
 
 READY_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process that is to have these settings."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    for field in settings.model_fields_set:
+        value = getattr(settings, field)
+        environment[PREFIX + field.upper()] = str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+    return environment
 
 
 class WorkerProcess:
@@ -59,9 +69,7 @@ class WorkerProcess:
         """Start a process; the one before has ended."""
         assert self._process is None or self._process.poll() is not None
         self.starts += 1
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        for field in self.settings.model_fields_set:
-            environment[PREFIX + field.upper()] = str(getattr(self.settings, field))
+        environment = environment_of(self.settings)
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "streams", "worker", *self._options],
