@@ -26,6 +26,8 @@ _REFERENCE: Final[tuple[dict[str, Any], ...]] = (
     {"kind": "restricted", "symbol": "T", "account": "A", "active": True},
     {"kind": "kill_switch", "scope": "SYMBOL", "target": "T", "mode": "ALL", "engaged": True},
     {"kind": "strategy", "strategy": "*", "account": "*", "state": "ENABLED"},
+    {"kind": "drift", "account": "A", "symbol": "T", "flagged": True},
+    {"kind": "operator_keys", "keys": {}},
 )
 _RETURNS: Final[tuple[dict[str, Any], ...]] = (
     {"symbol": "S", "session": "2024-10-03", "simple_return": "0.01", "close": "99.5"},
@@ -46,6 +48,7 @@ _TICKS: Final[tuple[dict[str, Any], ...]] = (
     {"kind": "resume", **_BY},
     {"kind": "mark", "equity": "98000.5"},
     {"kind": "halt", **_BY},
+    {"kind": "statement", "positions": {"S": "3"}, "fills_through": _NOON, "adjustments": {"S": "2"}, **_BY},
     {"kind": "mark", "equity": "1", "net_deposits": "3000"},
 )
 _ORDER: Final = {"account": "A", "intent_id": "i", "strategy": "momentum", "symbol": "S", "side": "BUY"}
@@ -66,6 +69,7 @@ _FILLS: Final[tuple[dict[str, Any], ...]] = (
     },
 )
 _INTENT: Final = {**_ORDER, "quantity": "2", "order_type": "LIMIT", "limit_price": "100"}
+_INTENTS: Final[tuple[dict[str, str], ...]] = ({}, {"intent_id": "j", "replaces": "i"})
 
 
 def specimen() -> dict[str, JsonValue]:
@@ -108,8 +112,11 @@ def _decide(state: State) -> None:
         if halt is not None:
             state.fold_halt(halt)
         if offset == 0:
-            raw = canonical_bytes({"event_time": time, **_INTENT})
-            messages: tuple[OrderIntent | Refused, ...] = (OrderIntent.model_validate_json(raw), Refused("no JSON"))
+            intents = ({"event_time": time, **_INTENT, **own} for own in _INTENTS)
+            messages: tuple[OrderIntent | Refused, ...] = (
+                *(OrderIntent.model_validate_json(canonical_bytes(intent)) for intent in intents),
+                Refused("no JSON"),
+            )
             for number, message in enumerate(messages):
                 state.fold_decision(state.decide(message, offset=number, time=time, raw_digest=lambda: sha256(b"")))
 

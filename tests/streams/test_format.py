@@ -29,8 +29,9 @@ def filled(rows: list[dict[str, Any]]) -> set[str]:
 
 def test_every_kind_of_row_is_there_with_every_field(rows: Any) -> None:
     head = rows["drawdown"][""]
-    own = {field.name for field in fields(Drawdown)} - {"marks", "version", "dirty", "_forget_after"}
+    own = {field.name for field in fields(Drawdown)} - {"marks", "adjustments", "version", "dirty", "_forget_after"}
     assert filled([head]) == own
+    assert {key[:1] for key in rows["drawdown"]} == {"", drawdown.MARK, drawdown.ADJUSTMENT}
     assert filled([head["session"], head["high_water"], head["daily"]]) == {
         "current",
         "worst",
@@ -44,8 +45,10 @@ def test_every_kind_of_row_is_there_with_every_field(rows: Any) -> None:
     reports = [row for key, row in rows["heatmap"].items() if key[:1] == "x"]
     assert filled(reports) == {field.name for field in fields(Report)} - {"key"} | {"summed"}
     assert {key[:1] for key in rows["ledger"]} == {"", "h", "i", "a"}
+    assert rows["ledger"][""]["account_bucket"] > 0
+    assert rows["ledger"][""]["strategy_buckets"]
     assert filled([rows["ledger"]["ii"]]) == {field.name for field in fields(Decided)}
-    assert filled([rows["ledger"]["ai"]]) == {field.name for field in fields(Approval)}
+    assert filled([rows["ledger"]["ai"], rows["ledger"]["aj"]]) == {field.name for field in fields(Approval)}
     assert all(None not in session for session in rows["correlation"]["S"])
     assert rows["state"]["chain_seq"] == 1
 
