@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import orjson
 from aiokafka import AIOKafkaConsumer
@@ -24,6 +24,9 @@ from streams.reader import Reader, pace_empty_fetches
 from streams.records import NANOSECONDS_PER_MILLISECOND, Names, Record, Topic, TopicPartition
 from streams.topics import Topics
 
+if TYPE_CHECKING:
+    from streams.manager import RiskManager
+
 __all__ = [
     "DecisionLateError",
     "DecisionTimeoutError",
@@ -33,7 +36,17 @@ __all__ = [
     "Outcome",
     "OutcomeState",
     "RiskGateClient",
+    "RiskManager",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "RiskManager":  # it is made of this module, so it can be imported only when this one is complete
+        from streams.manager import RiskManager  # noqa: PLC0415  # see above
+
+        return RiskManager
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 DECISION_AGE_MAX: Final = 30 * SECOND_NS
 """docs/risk.md section 2: act on an approval while its record is at most this far from the intent's event_time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 from streams.config import PREFIX, Settings
+from streams.starter import admit_everybody
+from streams.topics import Topics
+from tests.integration.workers import worker as running_worker
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -21,9 +25,31 @@ def commands(heading: str) -> list[tuple[str, str]]:
     return [(command, output.strip()) for command, _, output in found]
 
 
-def test_your_own_broker(settings: Settings, tmp_path: Path) -> None:
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment in which the program finds a test's own gate."""
     told = {PREFIX + name.upper(): str(getattr(settings, name)) for name in settings.model_fields_set}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | told
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | told
+
+
+def test_from_a_script(settings: Settings, topics: Topics, tmp_path: Path) -> None:
+    del topics
+    section = README.partition("## From a script or a notebook")[2]
+    program, promised = re.findall(r"```(?:python|text)\n(.*?)```", section, re.DOTALL)[:2]
+    asyncio.run(admit_everybody(settings, "USD", event_time=1))
+    with running_worker(settings, tmp_path):
+        ran = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment_of(settings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, promised, "")
+
+
+def test_your_own_broker(settings: Settings, tmp_path: Path) -> None:
+    environment = environment_of(settings)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     worker: subprocess.Popen[bytes] | None = None
     found = commands("Your own broker")
