@@ -111,7 +111,7 @@ def test_submit_tells_by_its_status(gate: Seawall, tmp_path: Path) -> None:
         "APPROVED",
     ]
     file = tmp_path / "intents"
-    file.write_text(line("f") + "\n" + line("g") + "\n")
+    file.write_text(line("f", "2") + "\n" + line("g", "3") + "\n")
     assert gate("submit", str(file)).returncode == 0
 
 
