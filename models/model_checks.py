@@ -26,7 +26,7 @@ MARKET = "MARKET"
 def risk_model_unavailable(request: Request) -> Check:
     """Fail where a limit needs a model and the returns do not suffice for one."""
     reason, limits = RejectReason.RISK_MODEL_UNAVAILABLE, request.limits
-    if limits is None or not request.amounts:
+    if limits is None or not (_asks_for_tail(limits) or _asks_for_factors(limits)) or not request.amounts:
         return Check.skip(reason)
     short: set[str] = set()
     missing = False
