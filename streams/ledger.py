@@ -14,7 +14,7 @@ Whatever fails, the caller ends the process. A fenced producer never recovers, a
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import aiokafka.producer.sender
@@ -49,12 +49,16 @@ class Ledger:
         partition: Its number.
         settings: How to reach the broker; the application id, first part of the transactional id.
         names: The broker's names of the topics.
+        producer: Makes the producer; the simulation has one of its own.
     """
 
-    def __init__(self, partition: int, settings: Settings, names: Names) -> None:
+    def __init__(
+        self, partition: int, settings: Settings, names: Names, *, producer: Callable[..., Any] = AIOKafkaProducer
+    ) -> None:
         self.partition = partition
         self._names = names
         self._settings = settings
+        self._new_producer = producer
         self._producer: Any = None
         self._headers: list[tuple[str, bytes]] = []
 
@@ -66,7 +70,7 @@ class Ledger:
 
     async def fence(self) -> None:
         """Become the partition's only writer (step 1). Returns when everything before is final."""
-        self._producer = AIOKafkaProducer(
+        self._producer = self._new_producer(
             **kafka_arguments(self._settings),
             transactional_id=f"{self._settings.application_id}-{self.partition}",
             transaction_timeout_ms=round(self._settings.transaction_timeout * 1000),

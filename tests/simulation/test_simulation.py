@@ -1,73 +1,77 @@
-"""Seeded runs of the commit protocol and of recovery. A failure names its seed: `-k seed-17` runs it again."""
+"""Seeded runs of the commit protocol, of recovery and of opening, on every core.
 
-import asyncio
-from typing import Any, NoReturn
+A failure names its seeds. `SEAWALL_TEST_SEED=17 make unit ARGS=tests/simulation/test_simulation.py` runs that one
+alone, in this process; `SEAWALL_TEST_SEEDS=100000` runs so many.
+"""
 
-import orjson
+import os
+from typing import Final
+
 import pytest
 
-from models.state import State
-from streams import partition, recovery
-from streams.codec import Codec
-from streams.records import Topic
-from streams.replica import Replica, SharedReplica
-from streams.tables import changed_rows
-from tests.judge import check_dead_letters, check_decisions, check_halts
-from tests.simulation.world import ACCOUNTS, World
+from tests.simulation.checks import Outcome, check_seed, run_everywhere
+from tests.simulation.faults import CRASHES
 
-SEEDS = range(300)
-STEPS = 60
+SEEDS: Final = int(os.environ.get("SEAWALL_TEST_SEEDS", "2000"))
+ONE_SEED: Final = os.environ.get("SEAWALL_TEST_SEED")
+SHOWN: Final = 20
+
+FAULTS: Final = (
+    *(f"crash {where}" for where in CRASHES),
+    "a batch fails",
+    "a dead letter is published",
+    "a disk is lost",
+    "a disk of another log",
+    "a halt is published",
+    "a hole ends the worker",
+    "a kill switch changes",
+    "a message is sent again",
+    "a power failure takes the last writes",
+    "a transaction is aborted",
+    "a transaction stands, and its producer is told that it failed",
+    "a worker is given the partition again",
+    "a worker is killed in the middle of something",
+    "a worker that was replaced tries to write",
+    "an account changes its profile",
+    "checkpoints are compacted",
+    "limits change",
+    "opened from beginning",
+    "opened from checkpoints",
+    "opened from disk",
+    "records are delivered again",
+    "the partition is let go in peace",
+    "the partition moves while its owner lives on",
+    "topics overtake each other",
+)
+
+many = pytest.mark.skipif(ONE_SEED is not None, reason="SEAWALL_TEST_SEED asks for one seed")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(max(600, SEEDS))]
 
 
-def _no_fallback(event: str, **fields: object) -> None:
-    raise AssertionError(f"{event}: {fields}")
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    """All runs, judged."""
+    return run_everywhere(range(SEEDS))
 
 
-def _no_exit(doing: str, error: BaseException | str) -> NoReturn:
-    raise AssertionError(f"{doing}: {error}") from (error if isinstance(error, BaseException) else None)
-
-
-def fresh_rows(world: World) -> dict[str, dict[str, Any]]:
-    """Return the rows that a fold of the whole log gives."""
-    log = world.log.records()
-    shared = SharedReplica(Codec(1))
-    replica = Replica(0, Codec(1), State(shared.shared))
-    for topic in (Topic.RISK_DECISIONS, Topic.TRADING_HALTS, Topic.FILLS, Topic.EQUITY_TICKS):
-        for record in log[topic]:
-            replica.fold(record)
-    rows: dict[str, dict[str, Any]] = {"drawdown": {}, "heatmap": {}, "ledger": {}}
-    for name in ACCOUNTS:
-        account = replica.state.accounts[name]
-        for table, state in (("drawdown", account.drawdown), ("heatmap", account.book), ("ledger", account.ledger)):
-            for row in changed_rows(table, state, f"{name}\0"):
-                if row.value is not None:
-                    rows[table][row.key.decode()] = orjson.loads(row.value)
-    return rows
-
-
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
-def test_any_run_leaves_a_true_log(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@many
+def test_any_run_leaves_a_true_log(outcome: Outcome) -> None:
     """Whatever crashes, is replaced or is lost: one decision per intent, one halt per change, and the same state."""
-    monkeypatch.setattr(partition, "fail_stop", _no_exit)
-    monkeypatch.setattr(recovery, "say", _no_fallback)  # A checkpoint that does not fit its log is a defect here.
-    world = World(seed)
-    asyncio.run(world.run(STEPS))
-    log, codec = world.log.records(), Codec(1)
-    check_decisions(log, codec, 0)
-    check_halts(log, codec, 0)
-    check_dead_letters(log, codec, 0)
-    assert world.rows() == fresh_rows(world)
+    failures = [f"seed {seed}: {text}" for seed, text in sorted(outcome.failures.items())]
+    if failures:
+        again = f"SEAWALL_TEST_SEED={min(outcome.failures)} make unit ARGS=tests/simulation/test_simulation.py"
+        pytest.fail("\n".join([f"{len(failures)} of {SEEDS} seeds fail; {again}", *failures[:SHOWN]]), pytrace=False)
 
 
-def test_the_faults_happen() -> None:
+@many
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_happens(outcome: Outcome, fault: str) -> None:
     """A simulation in which nothing goes wrong proves nothing."""
+    times = outcome.happened[fault]
+    assert times >= max(1, SEEDS // 200), f"{fault}: {times} times in {SEEDS} runs"
 
-    async def events() -> list[str]:
-        found: list[str] = []
-        for seed in range(30):
-            world = World(seed)
-            await world.run(STEPS)
-            found += world.events
-        return found
 
-    assert set(asyncio.run(events())) >= {"Crash", "FencedError", "Crash while opening"}
+@pytest.mark.skipif(ONE_SEED is None, reason="SEAWALL_TEST_SEED names no seed")
+def test_one_seed() -> None:
+    """One run in this process, for whoever looks for a defect."""
+    check_seed(int(ONE_SEED or 0))

@@ -1,294 +1,240 @@
-"""A gate of one partition in which anything may happen: messages, faults, and workers that come and go."""
+"""A gate of one partition in which anything may happen: messages, faults, and workers that come, go and come back.
 
+While a worker opens the partition, commits or lets it go, the rest of the world goes on between any two of its steps:
+records come in, others take the partition over, machines fail.
+"""
+
+import asyncio
 import random
-from collections.abc import Iterator
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Coroutine
 from typing import Any, Final
 
-from models.canonical import canonical_bytes
-from models.messages import (
-    EVERY,
-    AccountRecord,
-    EquityMark,
-    ExecutionType,
-    Fill,
-    Instrument,
-    KillMode,
-    KillScope,
-    KillSwitch,
-    LimitProfile,
-    OperatorHalt,
-    OrderIntent,
-    OrderType,
-    PriceMark,
-    ReferenceRecord,
-    Resume,
-    SessionOpen,
-    Side,
-    StrategyRecord,
-    StrategyState,
-)
-from streams.codec import Codec
-from streams.partition import Partition
-from streams.records import ACCOUNT_INPUTS, Batch, Record, Topic
-from streams.recovery import Opened, Recovery
+from streams.records import ACCOUNT_INPUTS, Topic
 from streams.tables import ACCOUNT_TABLES
-from tests.simulation.broker import Crash, Disk, DiskStore, FencedError, Log, LogBroadcast, LogLedger, LogReader
+from tests.simulation.broker import Log
+from tests.simulation.disk import Disk, DiskStore
+from tests.simulation.faults import ENDS, BrokerError, Crash, Faults, FencedError, StoppedError
+from tests.simulation.messages import Messages
+from tests.simulation.worker import Worker, small_and_mortal
 
-ACCOUNTS: Final = ("A", "B", "C", "D")
-SYMBOLS: Final = ("X", "Y")
 MACHINES: Final = 2
-GARBAGE: Final = (b"", b"\xff", b"{}", b"[", b'{"equity":NaN}', None)
-SECOND: Final = 1_000_000_000
-HOUR: Final = 3600 * SECOND
-
-
-class Messages:
-    """Writes the input topics."""
-
-    def __init__(self, log: Log, chance: random.Random) -> None:
-        self._log = log
-        self._chance = chance
-        self._count = 0
-        self._equity = dict.fromkeys(ACCOUNTS, 100_000)
-        self._sent: list[Record] = []
-
-    def _said(self) -> dict[str, Any]:
-        self._log.now += SECOND
-        return {"event_time": self._log.now, "actor": "ops", "reason": "test"}
-
-    def _reference(self, record: ReferenceRecord) -> None:
-        self._log.append(Topic.REFERENCE, b"any", canonical_bytes(record))
-
-    def opening(self) -> None:
-        """Write what makes decisions possible."""
-        self._reference(LimitProfile(**self._said(), profile_id="p", profile_version=1))
-        self._reference(AccountRecord(**self._said(), account=EVERY, profile_id="p", currency="USD"))
-        self._reference(Instrument(**self._said(), symbol=EVERY, currency="USD"))
-        self._reference(StrategyRecord(**self._said(), strategy=EVERY, account=EVERY, state=StrategyState.ENABLED))
-
-    def something(self) -> None:
-        """Write one record to one topic, or something that no reader sees."""
-        self._log.now += self._chance.randrange(3) * SECOND
-        if self._chance.random() < 0.01:
-            self._log.now += self._chance.choice((HOUR, 8 * 24 * HOUR))  # Rows grow old, and go.
-        self._count += 1
-        topic = self._chance.choices((*ACCOUNT_INPUTS, Topic.REFERENCE, Topic.DAILY_RETURNS), (6, 3, 5, 1, 1))[0]
-        roll = self._chance.random()
-        if roll < 0.05:
-            self._log.skip(topic)
-        elif roll < 0.10 or topic is Topic.DAILY_RETURNS:
-            self._log.append(topic, self._chance.choice((b"A", None)), self._chance.choice(GARBAGE))
-        elif roll < 0.2 and self._sent:
-            again = self._chance.choice(self._sent)
-            self._log.append(again.topic, again.key, again.value)
-        elif topic is Topic.REFERENCE:
-            engaged = self._chance.random() < 0.3
-            switch: dict[str, Any] = {"scope": KillScope.SYMBOL, "target": "Y", "mode": KillMode.ALL}
-            self._reference(KillSwitch(**self._said(), **switch, engaged=engaged))
-        else:
-            account = self._chance.choice(ACCOUNTS)
-            write = {Topic.ORDER_INTENTS: self._intent, Topic.FILLS: self._fill, Topic.EQUITY_TICKS: self._tick}
-            message = write[topic](account)
-            self._sent.append(self._log.append(topic, account.encode(), canonical_bytes(message)))
-
-    def _intent(self, account: str) -> OrderIntent:
-        return OrderIntent(
-            intent_id=f"i{self._count}",
-            account=account,
-            strategy="s",
-            symbol=self._chance.choice(SYMBOLS),
-            side=self._chance.choice(list(Side)),
-            quantity=Decimal(self._chance.randrange(1, 60)),
-            order_type=OrderType.MARKET,
-            event_time=self._log.now,
-        )
-
-    def _fill(self, account: str) -> Fill:
-        return Fill(
-            execution_id=f"x{self._count}",
-            intent_id=f"i{self._chance.randrange(max(1, self._count - 9), self._count + 1)}",
-            account=account,
-            symbol=self._chance.choice(SYMBOLS),
-            side=self._chance.choice(list(Side)),
-            execution_type=self._chance.choice((ExecutionType.TRADE, ExecutionType.TRADE, ExecutionType.CANCELED)),
-            last_quantity=Decimal(self._chance.randrange(1, 20)),
-            last_price=Decimal(100),
-            event_time=self._log.now,
-        )
-
-    def _tick(self, account: str) -> EquityMark | SessionOpen | Resume | OperatorHalt:
-        roll = self._chance.random()
-        at: dict[str, Any] = {"account": account, "event_time": self._log.now}
-        if roll < 0.1:
-            return Resume(**at, actor="ops", reason="test")
-        if roll < 0.15:
-            return OperatorHalt(**at, actor="ops", reason="test")
-        self._equity[account] = self._equity[account] * self._chance.randrange(90, 110) // 100
-        value: dict[str, Any] = {"equity": Decimal(self._equity[account])}
-        if roll < 0.2:
-            return SessionOpen(**at, **value, actor="feed", session="2023-11-14")
-        return EquityMark(**at, **value, marks={s: PriceMark(price=Decimal(100), atr=Decimal(1)) for s in SYMBOLS})
-
-
-class Worker:
-    """One process on one machine."""
-
-    def __init__(self, log: Log, machine: int, disk: Disk, chance: random.Random, faults: float) -> None:
-        self.machine = machine
-        self._log = log
-        self._disk = disk
-        self._chance = chance
-        self._faults = faults
-        self._codec = Codec(1)
-        self._broadcast = LogBroadcast(log, self._codec)
-        self.partition: Partition
-        self.opened: Opened
-
-    async def open(self) -> None:
-        """Take the partition over."""
-        ledger: Any = LogLedger(self._log, self._chance, self._faults)
-        store: Any = DiskStore(self._disk)
-        broadcast: Any = self._broadcast
-        reader: Any = LogReader(self._log, self._chance, self._faults)
-        opened = self.opened = await Recovery(
-            ledger, lambda: store, codec=self._codec, broadcast=broadcast, reader=reader
-        ).open()
-        self.partition = Partition(
-            opened.replica,
-            broadcast.replica,
-            opened.tables,
-            store,
-            ledger,
-            trail=opened.trail,
-            next_offsets=opened.next_offsets,
-            checkpoint_interval=0,
-        )
-        ledger.meanwhile = self._fold_something
-        self.partition.owe(opened.owed)
-        letters = self._broadcast.refused_after(opened.shared_through)
-        self.partition.owe(letter for letter in letters if letter.key not in opened.published)
-
-    def deliver(self, topic: Topic) -> None:
-        """Hand over some of what is there of a topic, now and then some of it again."""
-        expected = self.partition.next_offsets[topic]
-        start = max(0, expected - self._chance.choice((0, 0, 0, 3)))
-        entries = self._log.entries[topic]
-        end = self._chance.randint(start, len(entries))
-        records = [each for each in entries[start:end] if each is not None]
-        if not records:
-            return  # As a fetch of nothing but markers: the next batch begins where the last one ended.
-        self._take(Batch(topic, 0, records, start=start, end=end))
-
-    def broadcast(self) -> None:
-        """Fold what is there of the shared topics."""
-        self.partition.owe(self._broadcast.advance())
-
-    def _fold_something(self) -> None:
-        if self._chance.random() < 0.5:
-            self.deliver(self._chance.choice(ACCOUNT_INPUTS))
-
-    def deliver_all(self, topic: Topic) -> None:
-        """Hand over all that is there of a topic."""
-        start, entries = self.partition.next_offsets[topic], self._log.entries[topic]
-        records = [each for each in entries[start:] if each is not None]
-        if records:
-            self._take(Batch(topic, 0, records, start=start, end=len(entries)))
-
-    def _take(self, batch: Batch) -> None:
-        if batch.topic is Topic.ORDER_INTENTS:
-            self.partition.decide(batch)
-        else:
-            self.partition.fold(batch)
-
-    async def commit(self, *, checkpoint: bool) -> None:
-        """Commit what waits."""
-        self.partition._interval = 0.0 if checkpoint else float("inf")
-        await self.partition.commit()
+RATES: Final = (0.0, 0.01, 0.02, 0.05)
+"""How likely a fault is at each place where there can be one; one of these for each process."""
 
 
 class World:
-    """One run."""
+    """One run.
+
+    Args:
+        seed: What it is drawn from, all of it.
+    """
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
+        self.happened: Counter[str] = Counter()
+        """How often what happened."""
         self.log = Log()
-        self._messages = Messages(self.log, self._chance)
+        self._messages = Messages(self.log, self._chance, self.happened)
         self.disks = [Disk() for _ in range(MACHINES)]
         self.workers: list[Worker] = []
-        """The newest last; the others have been replaced and do not know it."""
+        """At most one to a machine; the last one is the newest owner, unless it has let go."""
         self.machine: int | None = None
         """Where the last worker ran."""
-        self.events: list[str] = []
+        self._busy: list[Worker] = []
+        """Those in the middle of something; the last one is in the middle of what the others do meanwhile."""
 
     async def run(self, steps: int) -> None:
         """Let things happen, then let one worker come to the end without faults."""
-        self._messages.opening()
-        for _ in range(steps):
-            action = self._chance.choices(
-                (self._say, self._deliver, self._commit, self._start, self._lose_disk), (30, 30, 20, 3, 1)
-            )[0]
-            await action()
-        await self.finish()
+        with small_and_mortal():
+            self._messages.opening()
+            for _ in range(steps):
+                await self._something()
+            await self._finish()
+
+    async def _something(self) -> None:
+        actions = {
+            self._say: 25,
+            self._deliver: 45,
+            self._commit: 25,
+            self._take_over: 10,
+            self._let_go: 2,
+            self._kill: 1,
+            self._lose_disk: 1,
+            self._swap_disk: 1,
+            self._lose_power: 1,
+            self._compact: 3,
+        }
+        await self._chance.choices(list(actions), list(actions.values()))[0]()
+
+    # --- what workers do, and what happens meanwhile
+
+    async def _going_on(self, worker: Worker, doing: Coroutine[Any, Any, None]) -> bool:
+        """Let a worker do something while the world goes on. Tell whether the worker is still there."""
+        self._busy.append(worker)
+        task = asyncio.ensure_future(doing)
+        try:
+            while not task.done():
+                await asyncio.sleep(0)
+                worker.check_positions()
+                if not task.done() and self._chance.random() < 0.2:
+                    await self._meanwhile(worker)
+            task.result()
+        except ENDS as end:
+            self._ended(worker, end)
+            return False
+        finally:
+            self._busy.remove(worker)
+        worker.check_positions()
+        return True
+
+    async def _meanwhile(self, worker: Worker) -> None:
+        roll = self._chance.random()
+        if roll < 0.5:
+            self._deliver_to(worker)
+        elif roll < 0.8:
+            await self._say()
+        elif len(self._busy) < MACHINES:
+            await self._chance.choice((self._take_over, self._take_over, self._commit, self._kill))()
+
+    def _ended(self, worker: Worker, end: BaseException) -> None:
+        """Bury a worker, if it had a reason to end."""
+        reason = end.error if isinstance(end, StoppedError) else end
+        if isinstance(reason, str):
+            assert "records in between were skipped" in reason, end
+            assert self.happened["records are passed over"], end
+            self.happened["a hole ends the worker"] += 1
+        else:
+            assert isinstance(reason, Crash | FencedError | BrokerError), end
+        if isinstance(reason, FencedError):
+            self.happened["a worker that was replaced tries to write"] += 1
+        worker.faults.kill()
+        if worker in self.workers:
+            self.workers.remove(worker)
+
+    def _deliver_to(self, worker: Worker) -> None:
+        if worker.partition is None:
+            return
+        topic = self._chance.choice((*ACCOUNT_INPUTS, None))
+        try:
+            if topic is None:
+                worker.deliver_shared()
+            else:
+                worker.deliver(topic)
+        except StoppedError as end:
+            self._ended(worker, end)
+
+    def _some_owners(self) -> list[Worker]:
+        """Return some of those who believe that they own the partition, and have nothing else in hand."""
+        owners = [each for each in self.workers if each.partition is not None and each not in self._busy]
+        return [each for each in owners if self._chance.random() < 0.7]
+
+    # --- what may happen
 
     async def _say(self) -> None:
         for _ in range(self._chance.randrange(1, 6)):
             self._messages.something()
 
     async def _deliver(self) -> None:
-        for worker in self._some_workers():
-            topic = self._chance.choice((*ACCOUNT_INPUTS, None))
-            if topic is None:
-                worker.broadcast()
-            else:
-                worker.deliver(topic)
+        for worker in self._some_owners():
+            self._deliver_to(worker)
 
     async def _commit(self) -> None:
-        for worker in self._some_workers():
-            try:
-                await worker.commit(checkpoint=self._chance.random() < 0.4)
-            except (Crash, FencedError) as end:
-                self.events.append(type(end).__name__)
-                self.workers.remove(worker)
+        for worker in self._some_owners():
+            if worker in self.workers:
+                await self._going_on(worker, worker.commit(checkpoint=self._chance.random() < 0.4))
 
-    def _some_workers(self) -> Iterator[Worker]:
-        yield from [worker for worker in self.workers if self._chance.random() < 0.7]
-
-    async def _start(self) -> None:
-        """Start a worker; those before it are gone, or go on until the broker refuses them."""
+    async def _take_over(self) -> None:
+        """Give the partition to another worker. The owner was killed, or goes on until the broker refuses it."""
+        machine = self._chance.randrange(MACHINES)
+        worker = next((each for each in self.workers if each.machine == machine), None)
+        if worker is not None and (worker.partition is not None or worker in self._busy):
+            return  # RocksDB's lock lets no two share a disk, and a worker opens a partition once.
         if self._chance.random() < 0.5:
-            self.workers.clear()
-        # A worker that was replaced has the other machine: RocksDB's lock lets no two share a disk.
-        taken = [worker.machine for worker in self.workers]
-        free = [machine for machine in range(MACHINES) if machine not in taken]
-        if not free:
-            return
-        await self._open(self._chance.choice(free), faults=0.05)
-
-    async def _open(self, machine: int, *, faults: float) -> None:
-        worker = Worker(self.log, machine, self.disks[machine], self._chance, faults)
-        try:
-            await worker.open()
-        except (Crash, FencedError) as end:
-            self.events.append(f"{type(end).__name__} while opening")
+            await self._kill()
+        if worker is None or worker not in self.workers:
+            worker = Worker(
+                self.log,
+                machine,
+                self.disks[machine],
+                chance=self._chance,
+                happened=self.happened,
+                rate=self._chance.choice(RATES),
+            )
         else:
-            self.workers.append(worker)
+            self.workers.remove(worker)
+            self.happened["a worker is given the partition again"] += 1
+        self.workers.append(worker)
+        self.happened["the partition moves while its owner lives on"] += any(
+            each.partition is not None for each in self.workers
+        )
+        await self._going_on(worker, worker.open())
+
+    async def _let_go(self) -> None:
+        """Let the newest owner release the partition in peace."""
+        for worker in self._some_owners():
+            if worker is self.workers[-1] and await self._going_on(worker, worker.release()):
+                self.happened["the partition is let go in peace"] += 1
+
+    async def _kill(self) -> None:
+        """Kill a worker, wherever it is."""
+        if self.workers:
+            worker = self._chance.choice(self.workers)
+            self.happened["a worker is killed in the middle of something"] += worker in self._busy
+            worker.faults.kill()
+            self.workers.remove(worker)
+
+    def _machine_fails(self) -> Disk | None:
+        """End what runs on some machine, and return its disk; None while it is in the middle of something."""
+        machine = self._chance.randrange(MACHINES)
+        if any(each.machine == machine for each in self._busy):
+            return None
+        self.workers = [each for each in self.workers if each.machine != machine]
+        return self.disks[machine]
 
     async def _lose_disk(self) -> None:
-        machine = self._chance.randrange(MACHINES)
-        self.workers = [worker for worker in self.workers if worker.machine != machine]
-        self.disks[machine] = Disk()
+        disk = self._machine_fails()
+        if disk is not None:
+            self.happened["a disk is lost"] += disk.vector is not None
+            self.disks[self.disks.index(disk)] = Disk()
+
+    async def _swap_disk(self) -> None:
+        disk = self._machine_fails()
+        if disk is not None:
+            self.happened["a disk of another log"] += disk.swap()
+
+    async def _lose_power(self) -> None:
+        disk = self._machine_fails()
+        if disk is not None:
+            self.happened["a power failure takes the last writes"] += disk.lose_power()
+
+    async def _compact(self) -> None:
+        self.happened["checkpoints are compacted"] += self.log.compact(Topic.CHECKPOINTS)
+
+    # --- the end
 
     async def finish(self) -> None:
         """Let one new worker, without faults, deal with all that is there and write a checkpoint."""
-        self.workers.clear()
+        with small_and_mortal():
+            await self._finish()
+
+    async def _finish(self) -> None:
         if self.machine is None:
             self.machine = self._chance.randrange(MACHINES)
-        await self._open(self.machine, faults=0)
-        [worker] = self.workers
-        worker.broadcast()
-        for topic in (Topic.FILLS, Topic.EQUITY_TICKS, Topic.ORDER_INTENTS):
-            worker.deliver_all(topic)
+        worker = Worker(
+            self.log,
+            self.machine,
+            self.disks[self.machine],
+            chance=self._chance,
+            happened=self.happened,
+            rate=0,
+        )
+        self.workers = [worker]
+        await worker.open()
+        worker.deliver_all()
+        assert worker.partition is not None
+        while worker.partition.waiting:
+            await worker.commit(checkpoint=False)
         await worker.commit(checkpoint=True)
         await worker.commit(checkpoint=True)
 
@@ -298,5 +244,5 @@ class World:
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the last checkpoint."""
-        assert self.machine is not None
-        return {table: DiskStore(self.disks[self.machine]).rows(table) for table in ACCOUNT_TABLES}
+        store = DiskStore(self.disks[self.machine or 0], Faults(self._chance, self.happened, 0))
+        return {table: store.rows(table) for table in ACCOUNT_TABLES}

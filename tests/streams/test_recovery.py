@@ -23,8 +23,9 @@ from streams.records import Outgoing, Record, Topic, TopicPartition
 from streams.recovery import Source
 from streams.replica import Replica
 from streams.starter import starter_records
-from tests.simulation.broker import Disk, Log, LogReader
-from tests.simulation.test_simulation import fresh_rows
+from tests.simulation.broker import Log, LogReader
+from tests.simulation.checks import fresh_rows
+from tests.simulation.disk import Disk
 from tests.simulation.world import Worker, World
 
 
@@ -97,9 +98,8 @@ def _another_chain(disk: Disk) -> None:
 def test_a_disk_that_does_not_fit_the_log_is_not_used(
     world: World, said: Said, damage: Callable[[Disk], None]
 ) -> None:
-    for disk in world.disks:
-        if disk.vector is not None:
-            damage(disk)
+    assert world.machine is not None
+    damage(world.disks[world.machine])
     assert _reopen(world) is Source.TOPIC
     [line] = said.lines
     assert (line["event"], line["checkpoint"]) == ("unusable", Source.DISK)
