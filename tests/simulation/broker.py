@@ -19,6 +19,8 @@ SETTINGS: Final = Settings(worker_id="simulated")
 NAMES: Final = Names(Topics.of(SETTINGS))
 BATCH_RECORDS: Final = 3
 """A batch is full early, so that a transaction is made of several."""
+LAG: Final = 4
+"""By how much the end of a topic is short after a failover."""
 
 
 class Log:
@@ -74,6 +76,10 @@ class Log:
         self._fenced_at[transactional_id] = self.last(Topic.REFERENCE)
         return self._newest[transactional_id]
 
+    def excuse(self, reference: int) -> None:
+        """Expect no more of the present owners than that they know `reference` up to an offset."""
+        self._fenced_at = {owner: min(known, reference) for owner, known in self._fenced_at.items()}
+
     def admit(self, transactional_id: str, epoch: int) -> None:
         """Refuse an owner that has been replaced."""
         if epoch != self._newest[transactional_id]:
@@ -127,9 +133,15 @@ class LogReader:
         self._faults = faults
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
-        """Return what each topic holds."""
+        """Return what each topic holds. After a failover a broker may say less of a topic than it has said before."""
         await self._faults.step("before reading")
-        return {each: Bounds(0, self._log.stable_end(each.topic)) for each in partitions}
+        found = {each: Bounds(0, self._log.stable_end(each.topic)) for each in partitions}
+        reference = TopicPartition(Topic.REFERENCE, 0)
+        if reference in found and self._faults.happens("the end of reference lags", times=5):
+            end = max(0, found[reference].end - LAG)
+            found[reference] = Bounds(0, end)
+            self._log.excuse(end - 1)
+        return found
 
     async def read(
         self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
@@ -256,6 +268,7 @@ class LogProducer:
 
     async def abort_transaction(self) -> None:
         """Take back what was sent."""
+        self._log.admit(self._id, self._txn_manager.producer_epoch)
         self._log.end(self._id, commit=False)
         self._in_transaction = False
 

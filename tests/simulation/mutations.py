@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from models.drawdown import Drawdown
+from models.ledger import Ledger as AccountLedger
 from streams import checkpoint, recovery
 from streams.ledger import Ledger
 from streams.ownership import Ownership
@@ -197,6 +198,13 @@ MUTATIONS: Final = (
         "if tick.session <= self.last_session:",
         "if tick.session < self.last_session:",
     ),
+    Mutation(
+        "an intent sent again is decided like a new one",
+        AccountLedger,
+        "first_answer",
+        "return self.decided.get(intent_id)",
+        "return None",
+    ),
     # --- recovery
     Mutation(
         "the partition is opened before the earlier owner is fenced",
@@ -293,6 +301,34 @@ MUTATIONS: Final = (
         "_fold",
         "await self._broadcast.caught_up(bounds)",
         "pass",
+    ),
+    Mutation(
+        "the partition is opened with less of reference than its decisions knew",
+        Recovery,
+        "_fold",
+        "await self._broadcast.covers(replica.known)",
+        "pass",
+    ),
+    Mutation(
+        "the record after a checkpoint is passed over",
+        Recovery,
+        "_fold",
+        "anchors[topic].offset + 1",
+        "anchors[topic].offset + 2",
+    ),
+    Mutation(
+        "the vector of a checkpoint is not restored",
+        Recovery,
+        "_fold",
+        'state.restore(vector["state"])',
+        "pass",
+    ),
+    Mutation(
+        "what a checkpoint says of the shared topics is ignored",
+        recovery,
+        "shared_through",
+        "stored.get(topic, -1)",
+        "-1",
     ),
     Mutation(
         "a disk of another log is trusted",

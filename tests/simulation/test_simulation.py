@@ -39,6 +39,7 @@ FAULTS: Final = (
     "opened from checkpoints",
     "opened from disk",
     "records are delivered again",
+    "the end of reference lags",
     "the partition is let go in peace",
     "the partition moves while its owner lives on",
     "topics overtake each other",
