@@ -17,7 +17,7 @@ from tests.simulation.world import World
 def log() -> dict[Topic, list[Record]]:
     """A log that a gate left."""
     world = World(5)
-    asyncio.run(world.run(100))
+    asyncio.run(world.run(300))
     return world.log.records()
 
 
