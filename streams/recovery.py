@@ -7,8 +7,8 @@ The protocol, and the same numbers in the code:
    written checkpoints since, restore the rows from the `checkpoints` topic over an empty database; if that has none
    of this version either, begin with nothing at offset 0.
 3. *Read what was decided*: decisions, halts and dead letters to their ends. Decisions are read, never taken again.
-4. *Wait* until `reference` and `daily-returns` are folded as far as any decision or halt knew them; they were folded
-   to their ends before step 3.
+4. *Wait* until `reference` and `daily-returns` are folded as far as any decision or halt knew them, or the
+   checkpoint's writer; they were folded to their ends before step 3, but an end may lag after a failover.
 5. *Fold the tail* of `fills`, then of `equity-ticks`. After each tick that no halt has seen, the account's status is
    evaluated; halts and dead letters that were missed become due.
 
@@ -181,6 +181,7 @@ class Recovery:
         if vector is not None:
             state.restore(vector["state"])
         replica = Replica(self._number, self._codec, state)
+        replica.note(shared_through(vector))  # The checkpoint's decisions knew no more than its writer.
         await verify_anchors(anchors, self._number, bounds, self._reader)
         starts = {topic: anchors[topic].offset + 1 if topic in anchors else 0 for topic in (*_DECIDED, *_TAIL)}
         for topic, start in starts.items():

@@ -4,6 +4,7 @@ It reads nothing, writes nothing and waits for nothing; records come from whoeve
 is harmless: one at or below what is folded changes nothing.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from models.canonical import sha256
@@ -12,7 +13,7 @@ from models.ledger import Chain
 from models.refusal import Refused
 from models.state import Shared, State
 from streams.codec import Codec, LedgerError, decode_decision, decode_halt, encode_dead_letter
-from streams.records import Outgoing, Record, Topic
+from streams.records import SHARED_INPUTS, Outgoing, Record, Topic
 
 
 class Folded(NamedTuple):
@@ -152,6 +153,11 @@ class Replica:
         _verify_link(record, halt, chain)
         self.state.fold_halt(halt)
         return Folded(halt.account)
+
+    def note(self, shared: Mapping[Topic, int]) -> None:
+        """Remember how far the decisions and halts of a checkpoint may have known the shared topics."""
+        daily_returns, reference = (shared[topic] for topic in SHARED_INPUTS)
+        self._note(AsOf(fills=-1, equity_ticks=-1, daily_returns=daily_returns, reference=reference))
 
     def _note(self, as_of: AsOf) -> None:
         known = self.known

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from models.canonical import canonical_bytes
-from models.decisions import TradingHalt
+from models.decisions import AsOf, TradingHalt
 from models.messages import EquityMark, ExecutionType, Fill, LimitProfile, Side
 from streams import checkpoint, recovery
 from streams.codec import decode_halt
@@ -23,9 +23,11 @@ from streams.records import Outgoing, Record, Topic, TopicPartition
 from streams.recovery import Source
 from streams.replica import Replica
 from streams.starter import starter_records
+from tests.simulation import worker as simulated_worker
 from tests.simulation.broker import Log, LogReader
 from tests.simulation.checks import fresh_rows
 from tests.simulation.disk import Disk
+from tests.simulation.worker import LogBroadcast
 from tests.simulation.world import Worker, World
 
 
@@ -71,6 +73,32 @@ def test_a_lost_disk_is_restored_from_the_topic(world: World, said: Said) -> Non
     world.lose_every_disk()
     assert _reopen(world) is Source.TOPIC
     assert said.lines == []
+
+
+@pytest.mark.parametrize("source", [Source.DISK, Source.TOPIC])
+def test_no_less_of_reference_is_known_than_to_the_writer_of_the_checkpoint(
+    world: World, monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
+    """After a failover a broker may show less of `reference` than the checkpoint's decisions rest on."""
+    waited_for: list[AsOf] = []
+
+    class Noting(LogBroadcast):
+        async def covers(self, as_of: AsOf) -> None:
+            waited_for.append(as_of)
+            await super().covers(as_of)
+
+    assert world.machine is not None
+    vector = world.disks[world.machine].vector
+    assert vector is not None
+    if source is Source.TOPIC:
+        world.lose_every_disk()
+    monkeypatch.setattr(simulated_worker, "LogBroadcast", Noting)
+    _bounded(monkeypatch, Topic.REFERENCE, 0, end=1)
+    asyncio.run(world.finish())
+    assert world.workers[0].opened.source is source
+    [known] = waited_for
+    assert known.reference == vector["shared"]["reference"] > 0
+    assert known.daily_returns == vector["shared"]["daily-returns"]
 
 
 def _another_log(disk: Disk) -> None:
