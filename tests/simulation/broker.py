@@ -19,7 +19,7 @@ SETTINGS: Final = Settings(worker_id="simulated")
 NAMES: Final = Names(Topics.of(SETTINGS))
 BATCH_RECORDS: Final = 3
 """A batch is full early, so that a transaction is made of several."""
-LAG: Final = 4
+LAG: Final = 8
 """By how much the end of a topic is short after a failover."""
 
 
@@ -137,7 +137,7 @@ class LogReader:
         await self._faults.step("before reading")
         found = {each: Bounds(0, self._log.stable_end(each.topic)) for each in partitions}
         reference = TopicPartition(Topic.REFERENCE, 0)
-        if reference in found and self._faults.happens("the end of reference lags", times=5):
+        if reference in found and self._faults.happens("the end of reference lags", times=10):
             end = max(0, found[reference].end - LAG)
             found[reference] = Bounds(0, end)
             self._log.excuse(end - 1)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import traceback
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
@@ -104,7 +104,7 @@ def check_world(world: World) -> None:
     letters = check_dead_letters(log, codec, 0)
     assert len(log[Topic.DEAD_LETTERS]) == letters, "a dead letter stands twice"
     check_epochs(world, log)
-    check_knowledge(world, log, decisions)
+    check_knowledge(world, log, decisions, halts)
     check_approvals(decisions)
     check_releases(log, codec, halts)
     check_checkpoint(world, log)
@@ -135,11 +135,21 @@ def check_epochs(world: World, log: Log) -> None:
         assert all(earlier <= later for earlier, later in pairwise(published)), "an older owner wrote after a newer"
 
 
-def check_knowledge(world: World, log: Log, decisions: list[RiskDecision]) -> None:
-    """Check that each owner knew every limit and kill switch that stood when it took over."""
+def check_knowledge(world: World, log: Log, decisions: list[RiskDecision], halts: list[TradingHalt]) -> None:
+    """Check that each owner knew every limit and kill switch that stood when it took over, or that another knew."""
     for record, decision in zip(log[Topic.RISK_DECISIONS], decisions, strict=True):
         stood = world.log.known_at_fence[record.topic, record.offset]
         assert decision.as_of.reference >= stood, f"{record.place} was taken without the end of reference"
+    known: defaultdict[int, list[int]] = defaultdict(list)
+    outputs: tuple[tuple[Topic, Sequence[RiskDecision | TradingHalt]], ...] = (
+        (Topic.RISK_DECISIONS, decisions),
+        (Topic.TRADING_HALTS, halts),
+    )
+    for topic, messages in outputs:
+        for record, message in zip(log[topic], messages, strict=True):
+            known[world.log.epochs[topic][record.offset]].append(message.as_of.reference)
+    for earlier, later in pairwise(sorted(known)):
+        assert max(known[earlier]) <= min(known[later]), f"owner {later} knew less of reference than owner {earlier}"
 
 
 def check_approvals(decisions: list[RiskDecision]) -> None:

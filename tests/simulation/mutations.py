@@ -310,6 +310,13 @@ MUTATIONS: Final = (
         "pass",
     ),
     Mutation(
+        "the partition is opened with less of reference than its checkpoint knew",
+        Recovery,
+        "_fold",
+        "replica.note(shared_through(vector))",
+        "pass",
+    ),
+    Mutation(
         "the record after a checkpoint is passed over",
         Recovery,
         "_fold",

@@ -132,6 +132,8 @@ class Worker:
         self.opened = await Recovery(
             ledger, lambda: store, codec=self._codec, broadcast=broadcast, reader=reader
         ).open()
+        for topic, known in self.opened.shared_through.items():
+            assert self.broadcast.replica.folded(topic) >= known, f"the checkpoint's writer knew more of {topic}"
         self._ownership._install(self.opened)
         self._pause()
         self._happened[f"opened from {self.opened.source}"] += 1
