@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from streams import store
 from streams.store import Row, encode_vector
 from tests.simulation.faults import Faults
 

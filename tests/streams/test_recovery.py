@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from decimal import Decimal
@@ -27,8 +28,8 @@ from tests.simulation import worker as simulated_worker
 from tests.simulation.broker import Log, LogReader
 from tests.simulation.checks import fresh_rows
 from tests.simulation.disk import Disk
-from tests.simulation.worker import LogBroadcast
-from tests.simulation.world import Worker, World
+from tests.simulation.worker import LogBroadcast, Worker
+from tests.simulation.world import World
 
 
 class Said:
@@ -298,25 +299,24 @@ def test_a_halt_that_only_a_fill_would_show_waits_for_the_accounts_next_record()
             return [decode_halt(record) for record in log.records()[Topic.TRADING_HALTS]]
 
         async def started() -> Worker:
-            worker = Worker(log, 0, disk, random.Random(0), 0)
+            worker = Worker(log, 0, disk, chance=random.Random(0), happened=Counter(), rate=0)
             await worker.open()
-            worker.broadcast()
             return worker
 
         _say(log, *starter_records("USD", event_time=1))
         _say(log, *(EquityMark(account="A", event_time=time, equity=Decimal(200 - time)) for time in (100, 104)))
         first = await started()
-        first.deliver_all(Topic.EQUITY_TICKS)
+        first.deliver_all()
         await first.commit(checkpoint=True)
         _say(log, *_tightened(), _fill(1))
-        first.broadcast()
-        first.deliver_all(Topic.FILLS)
+        first.deliver_all()
+        assert first.partition is not None
         due = [each for each in first.partition._owed if each.topic is Topic.TRADING_HALTS]  # and it dies before this
         second = await started()
         await second.commit(checkpoint=True)
         seen.append(halts())
         _say(log, _fill(2))
-        second.deliver_all(Topic.FILLS)
+        second.deliver_all()
         await second.commit(checkpoint=True)
         seen.append(halts())
         return seen, due
