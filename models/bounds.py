@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from pydantic import JsonValue
 
-from models.book import ZERO
+from models.book import KEPT, ZERO
 from models.canonical import plain
 from models.check import Check, for_openings
 from models.holdings import Holding
@@ -270,9 +270,11 @@ def available_to_spend(request: Request) -> Decimal | None:
     drawdown = portfolio.account.drawdown
     if drawdown.buying_power is not None:
         power, through = drawdown.buying_power
-        return power - _taken(request, through, broker=True)
+        return ZERO if _too_old(request, through) else power - _taken(request, through, broker=True)
     if drawdown.cash is not None:
         cash, through = drawdown.cash
+        if _too_old(request, through):
+            return ZERO
         return max(ZERO, cash) * limits.margin_multiplier - _taken(request, through, broker=False)
     known = _known(request)
     if known is None:
@@ -280,6 +282,11 @@ def available_to_spend(request: Request) -> Decimal | None:
     _, equity, value = known
     gross = sum((valued.amount for valued in request.others.valued), request.vacated.worst * value)
     return max(ZERO, equity * limits.margin_multiplier - gross)
+
+
+def _too_old(request: Request, through: int) -> bool:
+    """Tell whether fills that a figure does not know of may be summed into the base by now: it buys nothing then."""
+    return request.rules > 1 and through < request.portfolio.account.book.clock - KEPT
 
 
 def _taken(request: Request, through: int, *, broker: bool) -> Decimal:

@@ -109,3 +109,18 @@ def test_lots_round_down_and_reductions_need_none() -> None:
     decision = world.submit("S", "BUY", "15", allow_resize=True)
     assert approved(decision) == 10
     assert approved(world.submit("S", "SELL", "15")) == 15
+
+
+@pytest.mark.parametrize("figure", ["cash", "buying_power"])
+def test_a_figure_from_before_the_fills_that_are_kept_buys_nothing(figure: str) -> None:
+    world = World(limits=LOOSE, **{figure: "10000"})
+    world.mark("S")
+    world.fill("S", "BUY", "90", "100")
+    assert world.submit("S", "BUY", "999").max_quantity == 10
+    world.wait(7 * 86400 + 3600)
+    world.fill("T", "BUY", "1", "1")  # the ninety are summed into the base
+    world.mark("S")
+    world.mark("T")
+    assert numbers(world.submit("S", "BUY", "1")) == [52]
+    world.tick("100000", fills_through=world.now, **{figure: "1000"})
+    assert world.submit("S", "BUY", "999").max_quantity == 10
