@@ -263,6 +263,11 @@ class Book:
 
     # --- rows
 
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return 1 + len(self._base) + len(self._reports)
+
     def row(self, key: str) -> JsonValue:
         """Return a row as models.rows.Rows describes it."""
         if key == "":

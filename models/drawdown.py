@@ -400,6 +400,11 @@ class Drawdown(Rows):
         self.version += 1
         self.dirty.add(HEAD)
 
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return 1 + len(self.marks)
+
     def row(self, key: str) -> JsonValue:
         """Return the row as JSON can carry it: the head, or what is known of one symbol; None where nothing is."""
         if key == HEAD:

@@ -242,6 +242,11 @@ class Ledger:
 
     # --- rows
 
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return 2 + len(self.decided) + len(self.approvals)
+
     def row(self, key: str) -> JsonValue:
         """Return a row as models.rows.Rows describes it."""
         if key == "":

@@ -44,6 +44,11 @@ class Account:
         """The largest event_time of the account's folded fills, equity ticks and decided intents, ns."""
         return max(self.drawdown.clock, self.book.clock, self.ledger.clock)
 
+    @property
+    def row_count(self) -> int:
+        """How many rows its tables have: what it takes to keep the account."""
+        return self.drawdown.row_count + self.book.row_count + self.ledger.row_count
+
 
 class Quote(NamedTuple):
     """A price the ladder allows."""

@@ -17,7 +17,7 @@ from streams.reader import Reader
 from streams.records import Batch, Names, Outgoing, TopicPartition
 from streams.recovery import Opened, Progress, Recovery
 from streams.store import Store
-from streams.tables import ACCOUNT_TABLES
+from streams.tables import ACCOUNT_TABLES, CACHED_ROWS
 
 READERS_MAX: Final = 4
 """Partitions opened at the same time."""
@@ -131,11 +131,13 @@ class Ownership:
         started = time.monotonic()
         todo = list(reversed(numbers))
         opened: list[Opened] = []
+        # One cache's worth for the worker, however many partitions it has: accounts spread evenly over them.
+        cached_rows = CACHED_ROWS // max(1, len(numbers))
         try:
             async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
                 for _ in range(min(READERS_MAX, len(todo))):
                     reader = await stack.enter_async_context(Reader(self._settings, self._names))
-                    group.create_task(self._open_some(todo, opened, reader))
+                    group.create_task(self._open_some(todo, opened, reader, cached_rows))
         except asyncio.CancelledError:
             for each in opened:
                 each.store.close()
@@ -150,7 +152,7 @@ class Ownership:
             self._install(each)
         self._report(opened, started)
 
-    async def _open_some(self, todo: list[int], opened: list[Opened], reader: Reader) -> None:
+    async def _open_some(self, todo: list[int], opened: list[Opened], reader: Reader, cached_rows: int) -> None:
         while todo:
             number = todo.pop()
             recovery = Recovery(
@@ -159,6 +161,7 @@ class Ownership:
                 codec=self._codec,
                 broadcast=self.broadcast,
                 reader=reader,
+                cached_rows=cached_rows,
                 progress=self.progress.get(number),
             )
             opened.append(await recovery.open())

@@ -42,7 +42,7 @@ from streams.reader import Bounds, Reader
 from streams.records import SHARED_INPUTS, Outgoing, Record, Topic, TopicPartition
 from streams.replica import Replica
 from streams.store import DamagedError, Store
-from streams.tables import AccountTables
+from streams.tables import CACHED_ROWS, AccountTables
 
 _DECIDED: Final = (Topic.RISK_DECISIONS, Topic.TRADING_HALTS, Topic.DEAD_LETTERS)
 _TAIL: Final = (Topic.FILLS, Topic.EQUITY_TICKS)
@@ -100,6 +100,7 @@ class Recovery:
         codec: Reads records.
         broadcast: The shared tables.
         reader: Reads topics; nobody else uses it meanwhile.
+        cached_rows: How many rows of unchanged accounts are kept decoded.
         progress: Is kept up to date.
     """
 
@@ -111,6 +112,7 @@ class Recovery:
         codec: Codec,
         broadcast: Broadcast,
         reader: Reader,
+        cached_rows: int = CACHED_ROWS,
         progress: Progress | None = None,
     ) -> None:
         self._progress = Progress() if progress is None else progress
@@ -120,6 +122,7 @@ class Recovery:
         self._codec = codec
         self._broadcast = broadcast
         self._reader = reader
+        self._cached_rows = cached_rows
 
     async def open(self) -> Opened:
         """Return the partition, fenced and recovered.
@@ -175,7 +178,7 @@ class Recovery:
         bounds = await self._reader.bounds([*shared, *own])
         self._progress.phase = _WAITING
         await self._broadcast.caught_up(bounds)
-        tables = AccountTables(store)
+        tables = AccountTables(store, capacity=self._cached_rows)
         state = State(self._broadcast.replica.shared, tables)
         anchors = anchors_of(vector)
         if vector is not None:

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
-from rocksdict import BlockBasedOptions, Cache, ColumnFamily, Options, Rdict, ReadOptions, WriteBatch
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    ColumnFamily,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+)
 
 from models.canonical import canonical_bytes, sha256
 from models.decisions import RULES
@@ -37,7 +46,8 @@ VECTOR_KEY: Final = b"vector"
 _OFFSETS: Final = "offsets"
 _DAMAGED: Final = "DAMAGED"
 _NO_ROOM: Final = os.strerror(errno.ENOSPC)
-_CACHE_BYTES: Final = 32 << 20  # Of all databases together; RocksDB's default is 2 GiB for each.
+_CACHE_BYTES: Final = 96 << 20  # Of all databases together; RocksDB's default is 2 GiB for each.
+_WRITE_BUFFERS_BYTES: Final = 64 << 20  # The same, and a part of that: else each table of each database has its own.
 _WRITE_BUFFER_BYTES: Final = 4 << 20
 
 
@@ -225,9 +235,12 @@ def _options() -> Options:
     options.create_if_missing(True)  # noqa: FBT003  # RocksDB's own signature
     options.create_missing_column_families(True)  # noqa: FBT003  # the same
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_write_buffer_manager(_write_buffers())
     options.set_keep_log_file_num(2)
     blocks = BlockBasedOptions()
     blocks.set_block_cache(_cache())
+    # Otherwise they are kept beside the cache, and grow with the database.
+    blocks.set_cache_index_and_filter_blocks(True)
     options.set_block_based_table_factory(blocks)
     return options
 
@@ -236,3 +249,9 @@ def _options() -> Options:
 def _cache() -> Cache:
     """Return the one block cache of the process."""
     return Cache(_CACHE_BYTES)
+
+
+@cache
+def _write_buffers() -> WriteBufferManager:
+    """Return what bounds the write buffers of the process; they are charged to its cache."""
+    return WriteBufferManager.new_write_buffer_manager_with_cache(_WRITE_BUFFERS_BYTES, False, _cache())  # noqa: FBT003

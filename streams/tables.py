@@ -31,8 +31,11 @@ REFUSED: Final = "refused"
 """Dead letters of the shared topics, by topic and offset: whoever owns partition 0 publishes them."""
 SHARED_TABLES: Final = (CORRELATION, REFERENCE, REFUSED)
 
-CACHED_ACCOUNTS: Final = 10_000
-"""Accounts kept decoded for each partition, beside those that changed since the last checkpoint."""
+CACHED_ROWS: Final = 400_000
+"""Rows kept decoded by one worker, beside those of accounts that changed since the last checkpoint.
+
+A decoded row takes a kilobyte or so. Rows are counted, not accounts: one has a position, another has a thousand.
+"""
 
 
 class AccountTables:
@@ -40,13 +43,17 @@ class AccountTables:
 
     Args:
         store: Where rows are read from.
-        capacity: How many unchanged accounts `trim` keeps.
+        capacity: How many rows of unchanged accounts `trim` keeps.
     """
 
-    def __init__(self, store: Store, *, capacity: int = CACHED_ACCOUNTS) -> None:
+    def __init__(self, store: Store, *, capacity: int = CACHED_ROWS) -> None:
         self._store = store
         self._capacity = capacity
         self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._row_counts: dict[str, int] = {}
+        """Of each account in memory, as of its last checkpoint or, if there was none since, as it was read."""
+        self.row_count = 0
+        """The sum of these."""
 
     def __getitem__(self, name: str) -> Account:
         """Return the account, from the store if need be; a fresh one where nothing is known of it.
@@ -57,12 +64,17 @@ class AccountTables:
         account = self._accounts.get(name)
         if account is None:
             account = self._accounts[name] = self._load(name)
+            self._count(name, account.row_count)
         else:
             self._accounts.move_to_end(name)
         return account
 
     def __len__(self) -> int:
         return len(self._accounts)
+
+    def _count(self, name: str, rows: int) -> None:
+        self.row_count += rows - self._row_counts.get(name, 0)
+        self._row_counts[name] = rows
 
     def _load(self, name: str) -> Account:
         prefix = name.encode() + b"\0"
@@ -79,19 +91,26 @@ class AccountTables:
             cut += changed_rows(DRAWDOWN, account.drawdown, prefix)
             cut += changed_rows(HEATMAP, account.book, prefix)
             cut += changed_rows(LEDGER, account.ledger, prefix)
+            self._count(name, account.row_count)
         return cut
 
     def trim(self, pinned: AbstractSet[str]) -> None:
-        """Forget accounts beyond the capacity, those not asked for the longest first.
+        """Forget accounts whose rows are beyond the capacity, those not asked for the longest first.
 
         Args:
             pinned: Accounts with changes that the store does not have; they stay.
         """
-        excess = len(self._accounts) - self._capacity - len(pinned)
-        if excess <= 0:
-            return
-        for name in [name for name in self._accounts if name not in pinned][:excess]:
+        excess = self.row_count - self._capacity - sum(self._row_counts.get(name, 0) for name in pinned)
+        forgotten = []
+        for name in self._accounts:
+            if excess <= 0:
+                break
+            if name not in pinned:
+                forgotten.append(name)
+                excess -= self._row_counts[name]
+        for name in forgotten:
             del self._accounts[name]
+            self.row_count -= self._row_counts.pop(name)
 
 
 def changed_rows(table: str, rows: Rows, prefix: str = "") -> list[Row]:

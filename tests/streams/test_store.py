@@ -1,5 +1,6 @@
 """Rows on disk: all or nothing, read through, and thrown away rather than trusted."""
 
+import os
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,10 +16,12 @@ from streams.codec import Codec
 from streams.config import Settings
 from streams.operations import OperatorError
 from streams.replica import SharedReplica
-from streams.store import FORMAT, DamagedError, Row, Store
+from streams.store import _WRITE_BUFFERS_BYTES, FORMAT, DamagedError, Row, Store, _write_buffers
 from streams.tables import ACCOUNT_TABLES, AccountTables
 
 VECTOR = {"offset": 7}
+ROWS = 5
+"""Of an account that has one mark and nothing else."""
 
 
 @pytest.fixture
@@ -176,7 +179,7 @@ def test_a_cut_holds_what_changed_since_the_last_one(accounts: Store) -> None:
 
 
 def test_unchanged_accounts_are_forgotten_the_oldest_first(accounts: Store) -> None:
-    tables = AccountTables(accounts, capacity=2)
+    tables = AccountTables(accounts, capacity=2 * ROWS)
     state = _state(tables)
     for offset, name in enumerate(("A", "B", "C", "D")):
         _tick(state, name, offset)
@@ -189,3 +192,51 @@ def test_unchanged_accounts_are_forgotten_the_oldest_first(accounts: Store) -> N
     tables.trim(state.changed)
     assert list(tables._accounts) == ["D", "A", "B"]
     assert tables["C"].drawdown.equity == 1002
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_the_cache_is_bounded_by_rows_whatever_the_number_of_accounts(accounts: Store, count: int) -> None:
+    tables = AccountTables(accounts, capacity=8 * ROWS)
+    state = _state(tables)
+    for offset in range(count):
+        _tick(state, f"A{offset}", offset)
+        if offset % 5 == 4:
+            accounts.write(tables.cut(state.changed), VECTOR)
+            state.changed.clear()
+            tables.trim(state.changed)
+            assert len(tables) <= 8
+    for offset in range(count):
+        assert tables[f"A{offset}"].drawdown.equity == 1000 + offset
+        tables.trim(state.changed)
+        assert tables.row_count == sum(each.row_count for each in tables._accounts.values()) <= 8 * ROWS
+    assert len(tables) == 8, "what there is room for stays"
+
+
+def test_a_large_account_takes_the_room_of_many_small_ones(accounts: Store) -> None:
+    tables = AccountTables(accounts, capacity=8 * ROWS)
+    state = _state(tables)
+    _tick(state, "LARGE", 0)
+    for offset in range(1, 5):
+        _tick(state, f"A{offset}", offset)
+    marks = {f"S{number}": PriceMark(price=Decimal(100)) for number in range(5 * ROWS)}
+    tick = EquityMark(account="LARGE", event_time=10**18 + 9, equity=Decimal(1000), marks=marks)
+    state.fold_tick(tick, offset=9, time=2 * 10**18)
+    accounts.write(tables.cut(state.changed), VECTOR)
+    state.changed.clear()
+    assert tables["LARGE"].row_count == ROWS + 5 * ROWS
+    tables.trim(state.changed)
+    assert list(tables._accounts) == ["A3", "A4", "LARGE"]
+    for name in ("A3", "A4", "LARGE", "A1"):
+        assert tables[name].row_count == AccountTables(accounts)[name].row_count
+
+
+def test_memory_of_all_databases_together_is_bounded(tmp_path: Path) -> None:
+    """Each table of each database has write buffers: of sixty-four partitions they would be a gigabyte."""
+    stores = [Store(tmp_path / str(number), ACCOUNT_TABLES) for number in range(8)]
+    for _ in range(16):
+        for store in stores:
+            store.write([Row(table, os.urandom(16), os.urandom(1 << 18)) for table in ACCOUNT_TABLES], VECTOR)
+    assert sum(1 << 18 for _ in stores for _ in ACCOUNT_TABLES for _ in range(16)) > _WRITE_BUFFERS_BYTES
+    assert 0 < _write_buffers().get_usage() <= 2 * _WRITE_BUFFERS_BYTES
+    for store in stores:
+        store.close()
