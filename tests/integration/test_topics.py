@@ -39,6 +39,7 @@ async def test_create_makes_only_what_is_missing(settings: Settings) -> None:
         "fills has retention.ms",
         "fills has message.timestamp.type",
         "dead-letters has cleanup.policy",
+        "dead-letters has segment.bytes",
     ]
 
 

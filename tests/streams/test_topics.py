@@ -28,7 +28,7 @@ FOR_EVER = {
     "retention.bytes": "-1",
     "message.timestamp.type": "LogAppendTime",
 }
-COMPACTED = {"cleanup.policy": "compact"}
+COMPACTED = {"cleanup.policy": "compact", "segment.bytes": "4194304"}
 
 
 @pytest.fixture
