@@ -65,6 +65,10 @@ unit: .venv/stamp ## Run the tests that need no broker
 chaos: .venv/stamp ## Kill, freeze and move workers and kill brokers for a quarter of an hour, and judge the log
 	.venv/bin/python -m pytest tests/chaos -s $(ARGS)
 
+.PHONY: bench
+bench: .venv/stamp ## Measure memory, restarts and decisions (starts a Kafka broker, takes a quarter of an hour)
+	.venv/bin/python -m tests.benchmarks $(ARGS)
+
 .PHONY: lint
 lint: .venv/stamp ## Run ruff, mypy and the import contracts
 	.venv/bin/ruff check .
