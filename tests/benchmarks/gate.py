@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from models.decisions import RiskDecision
 from models.state import State
 from streams.codec import Codec, encode_decision, encode_halt
 from streams.publisher import Message
 from streams.records import Record, Topic
 from streams.replica import Replica, SharedReplica
-from streams.store import Store
+from streams.store import Row, Store
 from streams.tables import ACCOUNT_TABLES, CACHED_ROWS, AccountTables
 from tests.benchmarks import inputs
 
@@ -90,6 +92,19 @@ class Gate:
                 part.fold(execution)
             part.fold(inputs.mark(account))
         self.save()
+
+    def copy(self, account: str, others: Iterable[str]) -> None:
+        """Give other accounts the rows of one that was folded: they differ in nothing but the name."""
+        store, prefix = self.of(account).store, account.encode() + b"\0"
+        originals = [
+            (table, key, orjson.dumps(row))
+            for table in ACCOUNT_TABLES
+            for key, row in store.rows(table, prefix).items()
+        ]
+        for name in others:
+            part = self.of(name)
+            rows = [Row(table, f"{name}\0{key}".encode(), value) for table, key, value in originals]
+            part.store.write(rows, {"state": part.state.vector()})
 
     def save(self) -> None:
         """Write a checkpoint of each partition."""
