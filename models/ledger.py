@@ -114,6 +114,7 @@ class Ledger:
         self.causes: tuple[HaltCause, ...] = ()
         self.halt_as_of = -1
         """`equity-ticks` as folded at the last halt."""
+        self._recent: deque[tuple[int, Like]] = deque()
         self._due: list[tuple[int, str, str]] = []
 
     def first_answer(self, intent_id: str) -> Decided | None:
@@ -199,9 +200,14 @@ class Ledger:
         heappush(self._due, (expired + KEPT, "a", approval.intent_id))
         if approval.opening_quantity:
             self.recent[approval.like].append(approval.clock)
-            heappush(self._due, (approval.clock + REPEAT_WINDOW, "r", approval.intent_id))
+            self._recent.append((approval.clock, approval.like))
 
     def _drop_due(self) -> None:
+        while self._recent and self._recent[0][0] + REPEAT_WINDOW <= self.clock:
+            _, like = self._recent.popleft()
+            self.recent[like].popleft()
+            if not self.recent[like]:
+                del self.recent[like]
         while self._due and self._due[0][0] <= self.clock:
             due, kind, intent_id = heappop(self._due)
             if kind == "i":
@@ -211,10 +217,6 @@ class Ledger:
                     self.dirty.add("i" + intent_id)
                 continue
             approval = self.approvals.get(intent_id)
-            if kind == "r":
-                assert approval is not None  # it is kept for days
-                self._drop_recent(approval.like)
-                continue
             kept = 0 if kind == "o" else KEPT
             if approval is None or due != approval.expires_at + EXPIRY_GRACE + kept:
                 continue  # of an earlier approval under the same id
@@ -225,13 +227,6 @@ class Ledger:
             else:
                 del self.approvals[intent_id]
                 self.dirty.add("a" + intent_id)
-
-    def _drop_recent(self, like: Like) -> None:
-        """Forget the oldest of the like approvals."""
-        clocks = self.recent[like]
-        clocks.popleft()
-        if not clocks:
-            del self.recent[like]
 
     def fold_halt(self, halt: TradingHalt) -> None:
         """Take one of the account's halts in."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from streams.recovery import Source
 from streams.store import Store
 from streams.tables import ACCOUNT_TABLES
 from tests.models.world import World, approved, numbers
-from tests.simulation import world as simulation
-from tests.simulation.broker import Disk, Log
-from tests.simulation.world import SECOND, Messages, Worker
+from tests.simulation import worker as simulated
+from tests.simulation.broker import Log
+from tests.simulation.disk import Disk
+from tests.simulation.messages import SECOND, Messages
+from tests.simulation.worker import quiet_worker
 
 
 def test_only_a_recorded_act_moves_the_peak_down() -> None:
@@ -124,13 +127,11 @@ def _ask(log: Log, intent_id: str) -> None:
 
 async def _work(log: Log) -> Source:
     """Let one process do what there is to do, save it all and end; return what it began with."""
-    worker = Worker(log, 0, Disk(), random.Random(0), faults=0)
+    worker = quiet_worker(log, Disk())
     await worker.open()
-    worker.broadcast()
-    for topic in (Topic.EQUITY_TICKS, Topic.ORDER_INTENTS):
-        worker.deliver_all(topic)
+    worker.deliver_all()
     await worker.commit(checkpoint=True)
-    await worker.partition.close()
+    await worker.release()
     return worker.opened.source
 
 
@@ -142,9 +143,9 @@ def test_a_damaged_state_file_is_no_fresh_start(damage: str, tmp_path: Path, mon
     parsed is reported, and the day's opening equity, the mark of a daily loss and the reduce-only mode start as if
     never set.
     """
-    monkeypatch.setattr(simulation, "DiskStore", lambda _: Store(tmp_path / "db", ACCOUNT_TABLES))
+    monkeypatch.setattr(simulated, "DiskStore", lambda *_: Store(tmp_path / "db", ACCOUNT_TABLES))
     log = Log()
-    Messages(log, random.Random(0)).opening()
+    Messages(log, random.Random(0), Counter()).opening()
     _mark(log, "100000")
     _ask(log, "before")
     assert asyncio.run(_work(log)) is Source.BEGINNING

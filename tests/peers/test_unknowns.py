@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -16,8 +17,10 @@ from streams import partition
 from streams.codec import decode_decision
 from streams.records import Topic
 from tests.models.world import World, approved, numbers
-from tests.simulation.broker import Disk, Log
-from tests.simulation.world import Messages, Worker
+from tests.simulation.broker import Log
+from tests.simulation.disk import Disk
+from tests.simulation.messages import Messages
+from tests.simulation.worker import quiet_worker
 
 
 class ByName(World):
@@ -101,7 +104,7 @@ class Stopped(BaseException):  # as little an error as an exit is
 def _asked() -> Log:
     """Return a log with one intent that is to be approved."""
     log = Log()
-    Messages(log, random.Random(0)).opening()
+    Messages(log, random.Random(0), Counter()).opening()
     mark = PriceMark(price=Decimal(100), atr=Decimal(1))
     tick = EquityMark(account="A", event_time=log.now, equity=Decimal(100_000), marks={"X": mark})
     intent = OrderIntent(
@@ -121,11 +124,9 @@ def _asked() -> Log:
 
 async def _answer(log: Log) -> None:
     """Let a new worker answer what is asked."""
-    worker = Worker(log, 0, Disk(), random.Random(0), faults=0)
+    worker = quiet_worker(log, Disk())
     await worker.open()
-    worker.broadcast()
-    for topic in (Topic.EQUITY_TICKS, Topic.ORDER_INTENTS):
-        worker.deliver_all(topic)
+    worker.deliver_all()
     await worker.commit(checkpoint=False)
 
 

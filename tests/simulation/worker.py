@@ -222,3 +222,8 @@ class Worker:
         position = self.partition.positions()[Topic.ORDER_INTENTS]
         reported = sum(each is not None for each in self._log.entries[Topic.ORDER_INTENTS][:position])
         assert reported <= self._log.decided, f"{reported} intents are reported as decided, {self._log.decided} are"
+
+
+def quiet_worker(log: Log, disk: Disk) -> Worker:
+    """Return a worker in whose life nothing goes wrong."""
+    return Worker(log, 0, disk, chance=random.Random(0), happened=Counter(), rate=0)

@@ -1,9 +1,7 @@
 """Recovery where the checkpoint, the topic or the log is not what it should be."""
 
 import asyncio
-import random
 import re
-from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from decimal import Decimal
@@ -28,7 +26,7 @@ from tests.simulation import worker as simulated_worker
 from tests.simulation.broker import Log, LogReader
 from tests.simulation.checks import fresh_rows
 from tests.simulation.disk import Disk
-from tests.simulation.worker import LogBroadcast, Worker
+from tests.simulation.worker import LogBroadcast, Worker, quiet_worker
 from tests.simulation.world import World
 
 
@@ -299,7 +297,7 @@ def test_a_halt_that_only_a_fill_would_show_waits_for_the_accounts_next_record()
             return [decode_halt(record) for record in log.records()[Topic.TRADING_HALTS]]
 
         async def started() -> Worker:
-            worker = Worker(log, 0, disk, chance=random.Random(0), happened=Counter(), rate=0)
+            worker = quiet_worker(log, disk)
             await worker.open()
             return worker
 
