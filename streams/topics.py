@@ -21,6 +21,10 @@ CREATION_TIMEOUT_SECONDS: Final = 30.0
 """A broker says that a topic is created before every request finds it."""
 
 
+COPIES_MIN: Final = 3
+"""From so many copies of a topic on, one may be lost and the others still be most of them."""
+
+
 class TopicsError(Exception):
     """Topics could not be looked at or created.
 
@@ -103,7 +107,8 @@ async def create(topics: Topics, settings: Settings, *, replication_factor: int 
     Args:
         topics: The topics that should exist.
         settings: How to reach the broker.
-        replication_factor: Instead of the declared one.
+        replication_factor: Copies of each partition, instead of the declared number. From 3 on, most of them must
+            have a record before it counts as written (`min.insync.replicas`).
 
     Returns:
         The names of the topics created.
@@ -118,12 +123,7 @@ async def create(topics: Topics, settings: Settings, *, replication_factor: int 
             return []
         response = await admin.create_topics(
             [
-                NewTopic(
-                    topic.name,
-                    topic.partitions,
-                    replication_factor or topic.replication_factor,
-                    topic_configs=dict(topic.configuration),
-                )
+                new_topic(topic, topic.replication_factor if replication_factor is None else replication_factor)
                 for topic in missing
             ]
         )
@@ -141,6 +141,17 @@ async def create(topics: Topics, settings: Settings, *, replication_factor: int 
                 ]
             )
         return created
+
+
+def new_topic(topic: TopicSpec, copies: int) -> NewTopic:
+    """Return what the broker is asked for.
+
+    From three copies on, a record counts as written once most of them have it: every producer of seawall waits for
+    that (`acks=all`), and no broker that dies takes with it what it acknowledged. With two, that would be both, and
+    nothing could be written while one is down.
+    """
+    durable = {"min.insync.replicas": str(copies // 2 + 1)} if copies >= COPIES_MIN else {}
+    return NewTopic(topic.name, topic.partitions, copies, topic_configs={**topic.configuration, **durable})
 
 
 async def check(topics: Topics, settings: Settings) -> list[str]:

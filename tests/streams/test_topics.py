@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from streams.config import Settings
-from streams.topics import FoundTopic, Topics, TopicSpec, differences
+from streams.topics import FoundTopic, Topics, TopicSpec, differences, new_topic
 
 SOURCE = Path(__file__).parents[2] / "topics.yaml"
 SCHEMA = Path(__file__).with_name("asyncapi-3.0.0.json.gz")
@@ -119,6 +119,23 @@ def test_prefix_and_partitions_are_chosen_by_settings() -> None:
         topic.name for topic in topics if topic.by_account
     }
     assert [topic.name for topic in topics if topic.partitions == 1] == ["desk-7.daily-returns", "desk-7.reference"]
+
+
+@pytest.mark.parametrize(
+    ("copies", "durable"),
+    [
+        (1, {}),
+        (2, {}),  # Both would be needed, and nothing could be written while one is down.
+        (3, {"min.insync.replicas": "2"}),
+        (5, {"min.insync.replicas": "3"}),
+    ],
+)
+def test_most_of_three_copies_and_more_must_have_a_record(copies: int, durable: dict[str, str]) -> None:
+    """What the broker is asked for says so itself, whatever the broker's default is."""
+    fills = Topics.declared().fills
+    asked = new_topic(fills, copies)
+    assert (asked.name, asked.num_partitions, asked.replication_factor) == ("fills", 4, copies)
+    assert asked.topic_configs == FOR_EVER | durable
 
 
 @pytest.fixture
