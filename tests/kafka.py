@@ -329,7 +329,8 @@ class JarsBroker(ProcessBroker):
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         tool = [program, *quick, "-cp", classpath, "kafka.tools.StorageTool"]
-        run([*tool, "format", "--cluster-id", cluster, "--config", configuration], folder, START_TIMEOUT)
+        # With `=`: one id of sixty-four begins with a dash.
+        run([*tool, "format", f"--cluster-id={cluster}", "--config", configuration], folder, START_TIMEOUT)
         simple_logger = "-Dorg.slf4j.simpleLogger"
         logging = [
             f"{simple_logger}.showDateTime=true",
