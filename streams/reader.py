@@ -136,13 +136,13 @@ class Reader:
             for tp, found in fetched.items():
                 records = [self._names.record(each) for each in found if each.offset < todo[tp]]
                 if records:
-                    heard = time.monotonic()
                     yield records
+                    heard = time.monotonic()  # However long the caller took over them, the broker was not silent.
             for tp in list(todo):
                 # The position moves past transaction markers, which are no records.
                 if await self._consumer.position(tp) >= todo[tp]:
                     del todo[tp]
-            if time.monotonic() - heard > SILENCE_MAX:
+            if todo and time.monotonic() - heard > SILENCE_MAX:
                 raise OperatorError(f"no records of {_listed(todo)} for {SILENCE_MAX:.0f} s", remedy=BROKER_REMEDY)
             await asyncio.sleep(0)  # A fetch that is there already would not let anybody else run.
         # Not `unsubscribe`: stopped right after it, aiokafka's fetcher can miss that it is to end.
