@@ -25,7 +25,7 @@ from enum import StrEnum
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -237,11 +237,15 @@ class ProcessBroker(Broker):
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)
+
+    def start(self) -> Self:
+        """Start it for the first time and return when it answers; leave nothing behind where it does not."""
         try:
             self.restart()
         except NoBrokerError:
             self.stop()
             raise
+        return self
 
     @override
     def pause(self) -> None:
@@ -265,6 +269,11 @@ class ProcessBroker(Broker):
 
     @override
     def restart(self) -> None:
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start the process and return at once: one node of several answers only when most of them are up."""
         assert self._process is None, "kill it first"
         with self._log_file.open("ab") as log:
             # A session of its own: Ctrl-C is for the tests, which then end it in good order.
@@ -283,6 +292,9 @@ class ProcessBroker(Broker):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def wait(self) -> None:
+        """Return when it answers."""
         try:
             wait_until_answering(self.bootstrap, START_TIMEOUT, alive=lambda: self._running().poll() is None)
         except NoBrokerError as error:
@@ -308,25 +320,37 @@ class ProcessBroker(Broker):
 
 
 class JarsBroker(ProcessBroker):
-    """Apache Kafka from the jars of Maven Central: one KRaft node."""
+    """Apache Kafka from the jars of Maven Central: one KRaft node, broker and controller in one.
+
+    Args:
+        node: Its id.
+        voters: Of every node of the cluster by its id: its port for clients, and its port for controllers.
+        cluster: The cluster's id.
+        copies: Of what the broker keeps for itself, group offsets and transactions.
+    """
 
     kind = Kind.JARS
     is_apache = True
 
-    def __init__(self) -> None:
+    def __init__(self, node: int, voters: Mapping[int, tuple[int, int]], cluster: str, *, copies: int = 1) -> None:
         program = java()
         classpath = f"{jars()}/*"
         folder = _folder()
-        port, controller_port = free_ports(2)
+        port, controller_port = voters[node]
         properties = BROKER_PROPERTIES | {
+            "node.id": str(node),
             "listeners": f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
             "advertised.listeners": f"CLIENT://127.0.0.1:{port}",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "controller.quorum.voters": ",".join(f"{each}@127.0.0.1:{voters[each][1]}" for each in voters),
             "log.dirs": str(folder / "data"),
+            "offsets.topic.replication.factor": str(copies),
+            "transaction.state.log.replication.factor": str(copies),
+            # With three copies a record that two of them have outlives any one broker.
+            "transaction.state.log.min.isr": str(min(copies, 2)),
+            "min.insync.replicas": str(min(copies, 2)),
         }
         configuration = folder / "server.properties"
         configuration.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         tool = [program, *quick, "-cp", classpath, "kafka.tools.StorageTool"]
         # With `=`: one id of sixty-four begins with a dash.
@@ -342,9 +366,47 @@ class JarsBroker(ProcessBroker):
             folder, port, [program, "-Xmx512m", *logging, "-cp", classpath, "kafka.Kafka", configuration]
         )
 
+    @classmethod
+    def alone(cls) -> Self:
+        """Return a cluster of one node, answering."""
+        port, controller_port = free_ports(2)
+        return cls(1, {1: (port, controller_port)}, _cluster_id()).start()
+
     @override
     def __str__(self) -> str:
         return f"Apache Kafka {KAFKA_VERSION} from jars ({self.bootstrap})"
+
+
+class Cluster:
+    """Several brokers of Apache Kafka from jars that keep copies of each other's records. A context manager.
+
+    Args:
+        size: How many; each keeps a copy of everything.
+    """
+
+    def __init__(self, size: int) -> None:
+        ports = free_ports(2 * size)
+        voters = {number + 1: (ports[2 * number], ports[2 * number + 1]) for number in range(size)}
+        cluster = _cluster_id()
+        self.nodes = [JarsBroker(node, voters, cluster, copies=size) for node in voters]
+        self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        """Start every node, and wait until each answers."""
+        try:
+            for node in self.nodes:
+                node.launch()
+            for node in self.nodes:
+                node.wait()
+        except NoBrokerError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every node and remove its data."""
+        for node in self.nodes:
+            node.stop()
 
 
 class EmbeddedBroker(ProcessBroker):
@@ -366,6 +428,7 @@ class EmbeddedBroker(ProcessBroker):
         [port] = free_ports(1)
         options = ["--only", "kafka", "--kafka-port", str(port), "--data-dir", str(folder / "data")]
         super().__init__(folder, port, [binary, "start", *options])
+        self.start()
 
     @override
     def __str__(self) -> str:
@@ -386,7 +449,7 @@ def start_broker(environment: Mapping[str, str], report: Callable[[str], None]) 
     running = environment.get("SEAWALL_TEST_BOOTSTRAP_SERVERS")
     starters: dict[Kind, Callable[[], Broker]] = {
         Kind.DOCKER: ContainerBroker,
-        Kind.JARS: JarsBroker,
+        Kind.JARS: JarsBroker.alone,
         Kind.EMBEDDED: EmbeddedBroker,
     }
     if running:
@@ -455,6 +518,10 @@ async def _is_apache(bootstrap: str) -> bool:
         return any(entry[0] == "log.cleaner.threads" for entry in entries)
     finally:
         await admin.close()
+
+
+def _cluster_id() -> str:
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _folder() -> Path:
