@@ -1,13 +1,8 @@
 """Two workers on a real broker: who takes over, when, and what they say of it over HTTP."""
 
 import asyncio
-import json
-import re
 import time
-from contextlib import closing
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,26 +32,10 @@ def pair(settings: Settings, topics: Topics, broker: Broker) -> tuple[Settings, 
     return one, one.model_copy(update={"worker_id": "worker-2"})
 
 
-def _ask(process: WorkerProcess, path: str = "/readyz") -> tuple[int, Any]:
-    found = re.search(r" health url=http://127\.0\.0\.1:(\d+)", process.output)
-    assert found is not None, process.output
-    connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=5)
-    with closing(connection):
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, json.load(answer)
-
-
-def _owned(process: WorkerProcess) -> set[str]:
-    """Return the partitions that a worker serves; none while it is not ready."""
-    status, told = _ask(process)
-    return set(told["partitions"]) if status == 200 else set()
-
-
 def _wait_until_owned(process: WorkerProcess, number: int) -> float:
     """Wait until a worker serves so many partitions; return for how many seconds that was."""
     started = time.monotonic()
-    while len(_owned(process)) != number:
+    while len(process.owned()) != number:
         assert time.monotonic() - started < 40, process.output
         time.sleep(0.05)
     return time.monotonic() - started
@@ -78,7 +57,7 @@ def test_a_worker_that_leaves_is_followed_at_once(
             with worker(two, tmp_path, *options) as leaver:
                 _wait_until_owned(leaver, topics.partitions // 2)
                 _wait_until_owned(stayer, topics.partitions // 2)
-                assert not _owned(leaver) & _owned(stayer)
+                assert not leaver.owned() & stayer.owned()
                 started = time.monotonic()
                 assert leaver.stop() == 0, leaver.output
                 assert (" left worker=worker-2" in leaver.output) == bool(options)
@@ -102,25 +81,25 @@ def test_a_restarted_worker_has_its_partitions_back_and_nobody_else_notices(
     one, two = pair
     with worker(one, tmp_path) as other, worker(two, tmp_path) as restarted:
         _wait_until_owned(other, topics.partitions // 2)
-        owned, assignments = _owned(restarted), _assignments(other)
+        owned, assignments = restarted.owned(), _assignments(other)
         assert restarted.stop() == 0, restarted.output
         restarted.start()
         restarted.wait_ready()
-        assert _owned(restarted) == owned
+        assert restarted.owned() == owned
         time.sleep(SESSION_SECONDS / 3 + 1)  # The other would learn of a rebalance by its next heartbeat.
         assert _assignments(other) == assignments, other.output
-        assert len(_owned(other)) == topics.partitions // 2
+        assert len(other.owned()) == topics.partitions // 2
 
 
 def test_a_worker_tells_how_it_is(pair: tuple[Settings, Settings], topics: Topics, tmp_path: Path) -> None:
     """Ready is 200 with every partition's state."""
     with worker(pair[0], tmp_path) as process:
-        status, told = _ask(process)
+        status, told = process.ask()
         assert status == 200, told
         assert list(told["partitions"]) == [str(number) for number in range(topics.partitions)]
         first = told["partitions"]["0"]
         assert (first["phase"], first["restored_from"], first["suspended"]) == ("serving", "beginning", False)
         assert set(first["lag"]) == {"order-intents", "fills", "equity-ticks"}
         assert told["shared"]["reference"]["folded_to"] > 0
-        assert _ask(process, "/livez")[0] == 200
+        assert process.ask("/livez")[0] == 200
         assert process.stop() == 0, process.output

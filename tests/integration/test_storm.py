@@ -1,4 +1,4 @@
-"""The short version of `make chaos`: a kill, a frozen worker, a takeover and a dead broker, one after the other."""
+"""The short version of `make chaos`: one kill, two freezes in mid-work, and a dead broker, one by one."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from streams.config import Settings
 from streams.topics import Topics
-from tests.chaos.storm import Storm, bounce
+from tests.chaos.storm import Storm
 from tests.kafka import Broker
 
 
@@ -19,16 +19,16 @@ def test_a_short_storm(broker: Broker, settings: Settings, topics: Topics, tmp_p
     storm = Storm(settings, topics, tmp_path, seed=11)
 
     async def run() -> None:
-        first = storm.add_worker()
+        [first] = await storm.add_workers(1)
         async with storm.under_load():
-            await storm.kill(first, lose_disk=True)
-            second = storm.add_worker()
-            await storm.freeze(second, storm.settings.session_timeout * 1.5)  # it ends itself, or joins again
-            await bounce(broker, 3)
-            await storm.revive()
-            await storm.until_deciding()
+            await storm.kill(first, lose_disk=True, step="half-sent")
+            [second] = await storm.add_workers(1)
+            await storm.freeze(second, step="sent")
+            await storm.freeze(first, step="folding")
+            await storm.bounce(broker, 3)
+            await storm.settle()
 
     asyncio.run(run())
-    verdict = storm.finish("a kill, a frozen worker, a takeover, a broker kill")
+    verdict = storm.finish("a kill and a freeze in mid-transaction, a freeze in mid-recovery, a broker kill")
     assert verdict.decisions > 1000
     assert verdict.halts > 0

@@ -1,16 +1,19 @@
 """Real workers as child processes, and what they left in the topics."""
 
 import asyncio
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from pydantic import SecretStr
@@ -23,6 +26,7 @@ from streams.topics import Topics
 
 READY_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
+COMMAND_TIMEOUT: Final = 300.0
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -41,10 +45,14 @@ class WorkerProcess:
         settings: What its environment says.
         folder: Where its output goes.
         options: Of the command.
+        program: What Python runs.
     """
 
-    def __init__(self, settings: Settings, folder: Path, *options: str) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, *options: str, program: Sequence[str | Path] = ("-m", "streams")
+    ) -> None:
         self.settings = settings
+        self._program = program
         self._options = options
         self.starts = 0
         self._folder = folder
@@ -69,11 +77,10 @@ class WorkerProcess:
         """Start a process; the one before has ended."""
         assert self._process is None or self._process.poll() is not None
         self.starts += 1
-        environment = environment_of(self.settings)
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "worker", *self._options],
-                env=environment,
+                [sys.executable, *self._program, "worker", *self._options],
+                env=environment_of(self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -88,6 +95,34 @@ class WorkerProcess:
             assert time.monotonic() < deadline, f"the worker is not ready:\n{self.output}"
             time.sleep(0.02)
 
+    def ask(self, path: str = "/readyz") -> tuple[int, Any]:
+        """Return the status and the body of what it answers over HTTP."""
+        found = re.search(r" health url=http://127\.0\.0\.1:(\d+)", self.output)
+        assert found is not None, self.output
+        connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=5)
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.load(answer)
+
+    def owned(self) -> set[int]:
+        """Return the partitions that it serves; none while it is not ready."""
+        status, told = self.ask()
+        return {int(number) for number in told["partitions"]} if status == 200 else set()
+
+    def memory(self) -> int:
+        """Return the most bytes of memory that it has had (Linux)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    def wait_stopped(self) -> None:
+        """Wait until it has stopped itself with SIGSTOP."""
+        deadline = time.monotonic() + READY_TIMEOUT
+        while os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is None:
+            assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.output}"
+            assert time.monotonic() < deadline, f"the worker has not stopped:\n{self.output}"
+            time.sleep(0.01)
+
     def kill(self, *, lose_disk: bool = False) -> None:
         """End it with SIGKILL."""
         self.process.kill()
@@ -101,10 +136,27 @@ class WorkerProcess:
         return self.process.wait(STOP_TIMEOUT)
 
 
+def command(settings: Settings, *arguments: str) -> str:
+    """Run a command of `seawall` in a process of its own and return what it printed; it must end with 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "streams", *arguments],
+        env=environment_of(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, f"seawall {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
 @contextmanager
-def worker(settings: Settings, folder: Path, *options: str) -> Iterator[WorkerProcess]:
+def worker(
+    settings: Settings, folder: Path, *options: str, program: Sequence[str | Path] = ("-m", "streams")
+) -> Iterator[WorkerProcess]:
     """Yield a worker that is running and ready, and leave nothing behind."""
-    process = WorkerProcess(settings, folder, *options)
+    process = WorkerProcess(settings, folder, *options, program=program)
     try:
         process.start()
         process.wait_ready()
