@@ -370,43 +370,11 @@ class JarsBroker(ProcessBroker):
     def alone(cls) -> Self:
         """Return a cluster of one node, answering."""
         port, controller_port = free_ports(2)
-        return cls(1, {1: (port, controller_port)}, _cluster_id()).start()
+        return cls(1, {1: (port, controller_port)}, new_cluster_id()).start()
 
     @override
     def __str__(self) -> str:
         return f"Apache Kafka {KAFKA_VERSION} from jars ({self.bootstrap})"
-
-
-class Cluster:
-    """Several brokers of Apache Kafka from jars that keep copies of each other's records. A context manager.
-
-    Args:
-        size: How many; each keeps a copy of everything.
-    """
-
-    def __init__(self, size: int) -> None:
-        ports = free_ports(2 * size)
-        voters = {number + 1: (ports[2 * number], ports[2 * number + 1]) for number in range(size)}
-        cluster = _cluster_id()
-        self.nodes = [JarsBroker(node, voters, cluster, copies=size) for node in voters]
-        self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
-
-    def __enter__(self) -> Self:
-        """Start every node, and wait until each answers."""
-        try:
-            for node in self.nodes:
-                node.launch()
-            for node in self.nodes:
-                node.wait()
-        except NoBrokerError:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End every node and remove its data."""
-        for node in self.nodes:
-            node.stop()
 
 
 class EmbeddedBroker(ProcessBroker):
@@ -520,7 +488,8 @@ async def _is_apache(bootstrap: str) -> bool:
         await admin.close()
 
 
-def _cluster_id() -> str:
+def new_cluster_id() -> str:
+    """Return an id that no other cluster has."""
     return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 

@@ -49,7 +49,7 @@ class Storm:
         self.workers: list[WorkerProcess] = []
         self.watch: Watch
         self.recoveries: list[float] = []
-        """Seconds from each fault to the first new decision."""
+        """Seconds from each kill to the next decision."""
         self.takeovers: list[float] = []
         """Seconds from the end of an owner to the first decision of another, for each partition."""
 
@@ -113,7 +113,7 @@ class Storm:
         enough = asyncio.Event()
         async with Watch(self.settings, self.topics) as self.watch:
             sending = asyncio.create_task(
-                send(self.settings, self.seed, rounds=ROUNDS_MAX, pause=0.2, enough=enough, accounts=ACCOUNTS),
+                send(self.settings, self.seed, rounds=ROUNDS_MAX, pause=0.4, enough=enough, accounts=ACCOUNTS),
                 name="sending",
             )
             await self._all_answered_once()
@@ -228,8 +228,13 @@ class Storm:
 
     # --- the end
 
-    def finish(self, what: str) -> Verdict:
-        """Stop every worker, judge the log, have it audited, and say what happened."""
+    def finish(self, what: str, *, since: str = "kill") -> Verdict:
+        """Stop every worker, judge the log, have it audited, and say what happened.
+
+        Args:
+            what: Happened.
+            since: From when the time to the next decision was taken.
+        """
         memory = [each.memory() for each in self.workers if each.process.poll() is None]
         with self.stack:
             for process in self.workers:
@@ -241,7 +246,7 @@ class Storm:
         lines = [
             f"seed {self.seed}: {what}: {verdict}",
             audited.splitlines()[0],
-            *_told("from fault to first new decision", self.recoveries),
+            *_told(f"from {since} to next decision", self.recoveries),
             *_told(f"takeover, per partition (session timeout {self.settings.session_timeout:g} s)", self.takeovers),
             f"memory of a worker, at most: {max(memory) >> 20} MB" if memory else "no worker was left",
         ]

@@ -14,10 +14,12 @@ import pytest
 from streams import topics as declared_topics
 from streams.config import Settings
 from streams.topics import Topics
+from tests.chaos.cluster import Cluster
 from tests.chaos.stepping import COMMIT_STEPS, RECOVERY_STEPS
 from tests.chaos.storm import Storm
 from tests.integration.workers import command
-from tests.kafka import Broker, Cluster
+from tests.kafka import Broker
+from tests.kafka_supply import NoBrokerError
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -47,7 +49,11 @@ def wide_storm(broker: Broker, settings: Settings, tmp_path: Path, seed: int) ->
 def cluster(broker: Broker) -> Iterator[Cluster]:
     """Three brokers, each with a copy of everything."""
     _need_apache(broker)
-    with Cluster(3) as cluster:
+    try:
+        cluster = Cluster(3)
+    except NoBrokerError as error:
+        pytest.skip(f"three brokers are started from Kafka's jars: {error}")
+    with cluster:
         yield cluster
 
 
@@ -68,7 +74,7 @@ def test_forty_kills(storm: Storm) -> None:
 
     asyncio.run(run())
     verdict = storm.finish("40 kills, 14 with the disk lost")
-    assert verdict.decisions > 5000
+    assert verdict.decisions > 1000
 
 
 def test_killed_at_every_step(storm: Storm) -> None:
@@ -120,7 +126,7 @@ def test_ten_frozen_workers(storm: Storm) -> None:
 
 
 def test_workers_come_and_go(storm: Storm) -> None:
-    """Two to four workers, stopped, killed and started, the last of them for good."""
+    """Two workers become four under load; they are stopped or killed, missed, and started again."""
 
     async def run() -> None:
         await storm.add_workers(2)
@@ -162,7 +168,7 @@ def test_the_broker_is_killed(storm: Storm, broker: Broker) -> None:
                 await storm.bounce(broker, storm.random.uniform(1, 5))
 
     asyncio.run(run())
-    storm.finish("the only broker killed 4 times")
+    storm.finish("the only broker killed 4 times", since="the broker's return")
 
 
 def test_one_of_three_brokers_is_killed(cluster: Cluster, settings: Settings, tmp_path: Path, seed: int) -> None:
@@ -180,4 +186,4 @@ def test_one_of_three_brokers_is_killed(cluster: Cluster, settings: Settings, tm
                 await storm.copies_in_sync(3)
 
     asyncio.run(run())
-    storm.finish("3 brokers, 3 copies, each broker killed twice")
+    storm.finish("3 brokers, 3 copies, each broker killed twice", since="a broker's kill, in the slowest partition,")
