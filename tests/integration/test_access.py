@@ -71,7 +71,7 @@ def guarded(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]
         "super.users": "User:admin;User:ANONYMOUS",  # the controller's own listener has no users
     }
     monkeypatch.setattr(kafka, "BROKER_PROPERTIES", kafka.BROKER_PROPERTIES | properties)
-    own = JarsBroker()
+    own = JarsBroker.alone()
     yield own
     own.stop()
 

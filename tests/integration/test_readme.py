@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from streams.config import PREFIX, Settings
+from streams.config import Settings
 from streams.starter import admit_everybody
 from streams.topics import Topics
+from tests.integration.workers import environment_of
 from tests.integration.workers import worker as running_worker
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -23,12 +24,6 @@ def commands(heading: str) -> list[tuple[str, str]]:
     assert block is not None
     found = [part.partition("\n") for part in re.split(r"^\$ ", block[1], flags=re.MULTILINE) if part]
     return [(command, output.strip()) for command, _, output in found]
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    """Return the environment in which the program finds a test's own gate."""
-    told = {PREFIX + name.upper(): str(getattr(settings, name)) for name in settings.model_fields_set}
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | told
 
 
 def test_from_a_script(settings: Settings, topics: Topics, tmp_path: Path) -> None:
