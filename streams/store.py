@@ -16,7 +16,7 @@ from rocksdict import BlockBasedOptions, Cache, ColumnFamily, Options, Rdict, Re
 
 from streams.operations import OperatorError, say
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised whenever rows or vector change their meaning; databases and checkpoints of another format are discarded."""
 
 VECTOR_KEY: Final = b"vector"

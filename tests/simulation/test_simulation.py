@@ -27,8 +27,8 @@ def _no_exit(doing: str, error: BaseException | str) -> NoReturn:
     raise AssertionError(f"{doing}: {error}") from (error if isinstance(error, BaseException) else None)
 
 
-def fresh_rows(world: World) -> dict[str, dict[str, Any]]:
-    """Return the rows that a fold of the whole log gives."""
+def fresh_state(world: World) -> tuple[dict[str, dict[str, Any]], Any]:
+    """Return the rows that a fold of the whole log gives, and what it says of the partition."""
     log = world.log.records()
     shared = SharedReplica(Codec(1))
     replica = Replica(0, Codec(1), State(shared.shared))
@@ -42,7 +42,7 @@ def fresh_rows(world: World) -> dict[str, dict[str, Any]]:
             for row in changed_rows(table, state, f"{name}\0"):
                 if row.value is not None:
                     rows[table][row.key.decode()] = orjson.loads(row.value)
-    return rows
+    return rows, replica.state.vector()
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
@@ -56,7 +56,7 @@ def test_any_run_leaves_a_true_log(seed: int, monkeypatch: pytest.MonkeyPatch) -
     check_decisions(log, codec, 0)
     check_halts(log, codec, 0)
     check_dead_letters(log, codec, 0)
-    assert world.rows() == fresh_rows(world)
+    assert (world.rows(), world.vector()) == fresh_state(world)
 
 
 def test_the_faults_happen() -> None:
@@ -71,3 +71,20 @@ def test_the_faults_happen() -> None:
         return found
 
     assert set(asyncio.run(events())) >= {"Crash", "FencedError", "Crash while opening"}
+
+
+def test_commands_are_signed_rightly_and_wrongly() -> None:
+    """And keys are replaced; otherwise the runs above would prove nothing of them."""
+    found = {"obeyed": 0, "refused": 0, "replaced": 0}
+    for seed in range(30):
+        world = World(seed)
+        asyncio.run(world.run(STEPS))
+        shared = SharedReplica(Codec(1))
+        replica = Replica(0, Codec(1), State(shared.shared))
+        for record in world.log.records()[Topic.EQUITY_TICKS]:
+            before = replica.state.operator_keys
+            folded = replica.fold(record)
+            found["refused"] += folded.unauthorized is not None
+            found["obeyed"] += not folded.dead_letters and b'"signature":"' in (record.value or b"")
+            found["replaced"] += before is not None and replica.state.operator_keys != before
+    assert min(found.values()) > 5, found

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
+from pydantic import BaseModel
+
+from models.authority import needs_signature
 from models.canonical import canonical_bytes
 from models.messages import (
     EVERY,
     AccountRecord,
+    Command,
     EquityMark,
     ExecutionType,
     Fill,
@@ -34,6 +38,7 @@ from streams.records import ACCOUNT_INPUTS, Batch, Record, Topic
 from streams.recovery import Opened, Recovery
 from streams.tables import ACCOUNT_TABLES
 from tests.simulation.broker import Crash, Disk, DiskStore, FencedError, Log, LogBroadcast, LogLedger, LogReader
+from tests.streams.signed import SIGNERS, keys, signed
 
 ACCOUNTS: Final = ("A", "B", "C", "D")
 SYMBOLS: Final = ("X", "Y")
@@ -44,11 +49,20 @@ HOUR: Final = 3600 * SECOND
 
 
 class Messages:
-    """Writes the input topics."""
+    """Writes the input topics.
 
-    def __init__(self, log: Log, chance: random.Random) -> None:
+    Args:
+        log: Where to.
+        chance: Draws what is said.
+        signing: Draws who signs it.
+    """
+
+    def __init__(self, log: Log, chance: random.Random, signing: random.Random) -> None:
         self._log = log
         self._chance = chance
+        self._signing = signing
+        self._listed = {Topic.EQUITY_TICKS: "", Topic.REFERENCE: ""}
+        """The key that signs what is meant to be obeyed; none where no keys have been written."""
         self._count = 0
         self._equity = dict.fromkeys(ACCOUNTS, 100_000)
         self._sent: list[Record] = []
@@ -58,7 +72,26 @@ class Messages:
         return {"event_time": self._log.now, "actor": "ops", "reason": "test"}
 
     def _reference(self, record: ReferenceRecord) -> None:
-        self._log.append(Topic.REFERENCE, b"any", canonical_bytes(record))
+        self._log.append(Topic.REFERENCE, b"any", self._signed(record, Topic.REFERENCE))
+
+    def _signed(self, message: BaseModel, topic: Topic) -> bytes:
+        """Return the bytes of a message; a command is signed as it should be, or otherwise."""
+        listed = self._listed.get(topic)
+        if not listed or not isinstance(message, Command) or not needs_signature(message):
+            return canonical_bytes(message)
+        by = self._signing.choice((listed, listed, listed, None, *SIGNERS))
+        value = signed(message, topic, by)
+        return value if self._signing.random() < 0.9 else value.replace(b'"ops"', b'"eve"')
+
+    def _keys(self) -> None:
+        """Write other keys to a topic, signed as it should be or otherwise."""
+        topic, name = self._signing.choice(list(self._listed)), self._signing.choice(list(SIGNERS))
+        self._log.now += SECOND
+        value = self._signed(keys(name, at=self._log.now), topic)
+        before = self._listed[topic]
+        if not before or signed(keys(name, at=self._log.now), topic, before) == value:
+            self._listed[topic] = name
+        self._log.append(topic, b"any", value)
 
     def opening(self) -> None:
         """Write what makes decisions possible."""
@@ -69,6 +102,8 @@ class Messages:
 
     def something(self) -> None:
         """Write one record to one topic, or something that no reader sees."""
+        if self._signing.random() < 0.06:
+            self._keys()
         self._log.now += self._chance.randrange(3) * SECOND
         if self._chance.random() < 0.01:
             self._log.now += self._chance.choice((HOUR, 8 * 24 * HOUR))  # Rows grow old, and go.
@@ -90,7 +125,7 @@ class Messages:
             account = self._chance.choice(ACCOUNTS)
             write = {Topic.ORDER_INTENTS: self._intent, Topic.FILLS: self._fill, Topic.EQUITY_TICKS: self._tick}
             message = write[topic](account)
-            self._sent.append(self._log.append(topic, account.encode(), canonical_bytes(message)))
+            self._sent.append(self._log.append(topic, account.encode(), self._signed(message, topic)))
 
     def _intent(self, account: str) -> OrderIntent:
         return OrderIntent(
@@ -213,7 +248,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
         self.log = Log()
-        self._messages = Messages(self.log, self._chance)
+        self._messages = Messages(self.log, self._chance, random.Random(f"signing {seed}"))
         self.disks = [Disk() for _ in range(MACHINES)]
         self.workers: list[Worker] = []
         """The newest last; the others have been replaced and do not know it."""
@@ -295,6 +330,14 @@ class World:
     def lose_every_disk(self) -> None:
         """Leave nothing but the topics."""
         self.disks = [Disk() for _ in range(MACHINES)]
+
+    def vector(self) -> dict[str, Any]:
+        """Return what the last checkpoint says of its partition."""
+        assert self.machine is not None
+        vector = DiskStore(self.disks[self.machine]).vector()
+        assert vector is not None
+        state: dict[str, Any] = vector["state"]
+        return state
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the rows of the last checkpoint."""

@@ -19,7 +19,7 @@ from streams.ledger import Appended
 from streams.partition import INTENTS_MAX, Partition
 from streams.records import Batch, Outgoing, Record, Topic
 from streams.replica import Folded, Replica, SharedReplica
-from streams.store import Row
+from streams.store import FORMAT, Row
 from streams.tables import AccountTables
 
 NOW = 1_700_000_000_000_000_000
@@ -186,7 +186,7 @@ async def test_rows_reach_the_disk_after_the_transaction_that_carries_the_same_r
         (row.table.encode() + b"\0" + row.key, row.value) for row in rows
     ]
     assert last.key == b"vector"
-    assert orjson.loads(last.value or b"") == {**orjson.loads(orjson.dumps(vector)), "format": 1}
+    assert orjson.loads(last.value or b"") == {**orjson.loads(orjson.dumps(vector)), "format": FORMAT}
     assert vector["state"]["intents"] == 0
     assert vector["state"]["equity_ticks"] == 0
 

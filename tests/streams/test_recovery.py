@@ -15,7 +15,7 @@ from streams.records import Record, Topic, TopicPartition
 from streams.recovery import Source
 from streams.replica import Replica
 from tests.simulation.broker import Disk, LogReader
-from tests.simulation.test_simulation import fresh_rows
+from tests.simulation.test_simulation import fresh_state
 from tests.simulation.world import World
 
 
@@ -35,7 +35,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
 @pytest.fixture
 def world() -> World:
     """A gate with some history behind it, at rest."""
-    world = World(11)
+    world = World(10)
     asyncio.run(world.run(80))
     assert world.log.records()[Topic.TRADING_HALTS]
     return world
@@ -45,10 +45,10 @@ def _reopen(world: World) -> Source:
     """Let a worker recover and write a checkpoint; check its rows, and those in the topic."""
     asyncio.run(world.finish())
     source = world.workers[0].opened.source
-    assert world.rows() == fresh_rows(world)
+    assert (world.rows(), world.vector()) == fresh_state(world)
     world.lose_every_disk()
     asyncio.run(world.finish())
-    assert world.rows() == fresh_rows(world), "the topic holds other rows than the disk did"
+    assert (world.rows(), world.vector()) == fresh_state(world), "the topic holds other rows than the disk did"
     return source
 
 

@@ -11,7 +11,7 @@ from models.state import State
 from streams.codec import Codec
 from streams.operations import OperatorError
 from streams.replica import SharedReplica
-from streams.store import DamagedError, Row, Store
+from streams.store import FORMAT, DamagedError, Row, Store
 from streams.tables import ACCOUNT_TABLES, AccountTables
 
 VECTOR = {"offset": 7}
@@ -28,7 +28,7 @@ def test_rows_and_vector_come_back_after_a_restart(store: Store) -> None:
     store.write([Row("a", b"k\0x", b"1"), Row("a", b"k\0y", b"[2]"), Row("b", b"k\0x", b"3")], VECTOR)
     store.close()
     again = Store(store.path, ("a", "b"))
-    assert again.vector() == {**VECTOR, "format": 1}
+    assert again.vector() == {**VECTOR, "format": FORMAT}
     assert again.rows("a", b"k\0") == {"x": 1, "y": [2]}
     assert again.rows("b") == {"k\0x": 3}
     again.close()
@@ -60,7 +60,7 @@ def test_rows_without_a_vector_do_not_count(store: Store) -> None:
 
 def test_another_format_does_not_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write([], VECTOR)
-    monkeypatch.setattr("streams.store.FORMAT", 2)
+    monkeypatch.setattr("streams.store.FORMAT", FORMAT + 1)
     assert store.vector() is None
 
 
