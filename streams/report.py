@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from aiokafka.errors import KafkaError
 from pydantic import BaseModel, ConfigDict
 
 from models.canonical import exact, ratio
@@ -16,18 +15,9 @@ from models.messages import EVERY, Side
 from models.portfolio import Portfolio
 from models.state import State
 from models.wire import Exact
-from streams.access import GateError, find_gate, no_broker
-from streams.codec import Codec
+from streams.access import GateError
 from streams.config import Settings
-from streams.operations import OperatorError
-from streams.reader import Reader
-from streams.records import SHARED_INPUTS, Record, Topic, TopicPartition
-from streams.replica import Replica, SharedReplica
-
-FOLDED: Final = (
-    *(Topic.REFERENCE, Topic.DAILY_RETURNS, Topic.FILLS, Topic.EQUITY_TICKS),
-    *(Topic.RISK_DECISIONS, Topic.TRADING_HALTS),
-)
+from streams.desk import open_desk
 
 
 class UnknownAccountError(GateError):
@@ -127,23 +117,8 @@ async def report(settings: Settings, account: str) -> AccountReport:
         UnknownAccountError: If no record speaks of it.
         GateUnavailableError: Where no broker answers, or a topic is missing.
     """
-    names, partitions = await find_gate(settings)
-    codec = Codec(partitions)
-    shared = SharedReplica(codec)
-    number = codec.partition_of(account)
-    replica = Replica(number, codec, State(shared.shared))
-
-    def fold(record: Record) -> None:
-        (shared if record.topic in SHARED_INPUTS else replica).fold(record)
-
-    places = [TopicPartition(topic, 0 if topic in SHARED_INPUTS else number) for topic in FOLDED]
-    try:
-        async with Reader(settings, names) as reader:
-            beginnings = {place: found.beginning for place, found in (await reader.bounds(places)).items()}
-            await reader.read_to_end(beginnings, fold)
-    except (KafkaError, OperatorError) as error:
-        raise no_broker(settings, error) from error
-    return describe(replica.state, account)
+    async with open_desk(settings, account) as desk:
+        return describe(desk.state, account)
 
 
 @exact
