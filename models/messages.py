@@ -244,6 +244,7 @@ class SessionOpen(_Valuation, Command):
     kind: Literal["session_open"] = "session_open"
     session: Session
     actor: Name
+    reason: Text | None = None
     clear_halts: bool = True
 
 

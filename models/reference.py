@@ -6,6 +6,8 @@ from typing import Any, Self, TypeVar
 import orjson
 from pydantic import JsonValue
 
+from models import authority
+from models.authority import Verifier, refuse_all, unauthorized
 from models.canonical import canonical_bytes
 from models.messages import (
     EVERY,
@@ -26,7 +28,7 @@ from models.refusal import Refusal
 
 SECTOR_UNKNOWN = "UNKNOWN"
 
-T = TypeVar("T", LimitProfile, AccountRecord, Instrument, Restricted, KillSwitch, StrategyRecord, Drift)
+T = TypeVar("T", LimitProfile, AccountRecord, Instrument, Restricted, KillSwitch, StrategyRecord, Drift, OperatorKeys)
 
 
 def natural_key(record: ReferenceRecord) -> str:
@@ -63,7 +65,9 @@ class Reference:
         """Raised by every record that changed something; for caches, not persisted."""
         self._records: dict[str, ReferenceRecord] = {}
 
-    def fold(self, record: ReferenceRecord, *, offset: int, time: int) -> Refusal | None:
+    def fold(
+        self, record: ReferenceRecord, *, offset: int, time: int, verify: Verifier = refuse_all
+    ) -> Refusal | None:
         """Take one record in.
 
         Args:
@@ -71,10 +75,15 @@ class Reference:
             offset: Its offset in `reference`.
             time: Its record's time, ns. An event_time from the future counts as this: a kill switch set by a
                 clock that runs ahead must work, and must not shut out the records after it.
+            verify: Verifies signatures.
 
         Returns:
-            A dead letter for a limit profile whose version does not rise.
+            A dead letter for a record without a signature that it needs, and for a limit profile whose version does
+            not rise.
         """
+        why = unauthorized(record, self.operator_keys, topic=authority.REFERENCE, verify=verify)
+        if why is not None:
+            return Refusal(offset, why, unauthorized=True)
         key = natural_key(record)
         known = self._records.get(key)
         if record.event_time > time:
@@ -96,6 +105,19 @@ class Reference:
         self.dirty.add(key)
         self.version += 1
         return None
+
+    @property
+    def operator_keys(self) -> OperatorKeys | None:
+        """The keys in force in `reference`."""
+        return self._first(OperatorKeys, ("operator_keys",))
+
+    def record(self, key: str) -> ReferenceRecord | None:
+        """Return the record in force of a natural key."""
+        return self._records.get(key)
+
+    def of_kind(self, kind: type[T]) -> tuple[T, ...]:
+        """Return every record of one kind, by natural key."""
+        return tuple(record for _, record in sorted(self._records.items()) if isinstance(record, kind))
 
     def account(self, account: str) -> AccountRecord | None:
         """Return the account's record, or that of every account."""

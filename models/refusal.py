@@ -16,3 +16,5 @@ class Refusal(NamedTuple):
     why: str
     raw: bytes | None = None
     """The refused record, where it is an earlier one than the record just folded."""
+    unauthorized: bool = False
+    """A command without the signature that the topic's operator keys ask for: somebody should be told."""

@@ -7,8 +7,10 @@ they return is folded when it has become a record of its own, live and in recove
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import orjson
 from pydantic import JsonValue
 
+from models.authority import EQUITY_TICKS, Verifier, refuse_all, succeed, unauthorized
 from models.canonical import canonical_bytes, day_of, exact, ratio, sha256
 from models.correlation import Returns
 from models.decisions import RULES, AsOf, RiskDecision, TradingHalt
@@ -86,12 +88,14 @@ class Shared:
         return None
 
     @exact
-    def fold_reference(self, message: ReferenceRecord | Refused, *, offset: int, time: int) -> Refusal | None:
-        """Take one record of `reference` in; arguments and result as in `fold_return`."""
+    def fold_reference(
+        self, message: ReferenceRecord | Refused, *, offset: int, time: int, verify: Verifier = refuse_all
+    ) -> Refusal | None:
+        """Take one record of `reference` in, like `fold_return`; `verify` verifies its signature."""
         self.reference_offset = offset
         if isinstance(message, Refused):
             return Refusal(offset, message.why)
-        return self.reference.fold(message, offset=offset, time=time)
+        return self.reference.fold(message, offset=offset, time=time, verify=verify)
 
 
 class State:
@@ -108,6 +112,8 @@ class State:
         """The last intent decided."""
         self.chain = Chain()
         """MALFORMED decisions: they belong to no account."""
+        self.operator_keys: OperatorKeys | None = None
+        """Those in force in the partition's `equity-ticks`."""
 
     # --- folding
 
@@ -132,12 +138,18 @@ class State:
         return self.accounts[message.account].book.fold(message, offset=offset, event_time=event_time, raw=raw)
 
     @exact
-    def fold_tick(self, message: EquityTick | Refused, *, offset: int, time: int) -> tuple[Refusal, ...]:
-        """Take one record of `equity-ticks` in; arguments and result as in `fold_fill`."""
+    def fold_tick(
+        self, message: EquityTick | Refused, *, offset: int, time: int, verify: Verifier = refuse_all
+    ) -> tuple[Refusal, ...]:
+        """Take one record of `equity-ticks` in, like `fold_fill`; `verify` verifies its signature."""
         self.equity_ticks_offset = offset
         if isinstance(message, Refused):
             return (Refusal(offset, message.why),)
+        why = unauthorized(message, self.operator_keys, topic=EQUITY_TICKS, verify=verify)
+        if why is not None:
+            return (Refusal(offset, why, unauthorized=True),)
         if isinstance(message, OperatorKeys):
+            self.operator_keys = succeed(self.operator_keys, message, time)
             return ()
         event_time = message.event_time
         if event_time > time + FUTURE_TOLERANCE:
@@ -284,13 +296,15 @@ class State:
     # --- the checkpoint's vector row
 
     def vector(self) -> JsonValue:
-        """Return how far each topic is folded, and the partition's own chain."""
+        """Return how far each topic is folded, and what belongs to the partition itself: its chain and its keys."""
+        keys = self.operator_keys
         return {
             "fills": self.fills_offset,
             "equity_ticks": self.equity_ticks_offset,
             "intents": self.intents_offset,
             "chain_seq": self.chain.seq,
             "chain_digest": self.chain.digest,
+            "operator_keys": None if keys is None else orjson.loads(canonical_bytes(keys)),
         }
 
     def restore(self, vector: Mapping[str, Any]) -> None:
@@ -299,6 +313,8 @@ class State:
         self.equity_ticks_offset = vector["equity_ticks"]
         self.intents_offset = vector["intents"]
         self.chain = Chain(vector["chain_seq"], vector["chain_digest"])
+        keys = vector["operator_keys"]
+        self.operator_keys = None if keys is None else OperatorKeys.model_validate(keys)
 
 
 def _future(event_time: int, time: int) -> str:

@@ -19,7 +19,7 @@ from models.decisions import AsOf
 from streams.checkpoint import Trail, UnusableError, anchors_of, require_beginning, stored_anchors, verify_anchors
 from streams.codec import Codec
 from streams.config import Settings
-from streams.operations import BROKER_REMEDY, OperatorError, fail_stop
+from streams.operations import BROKER_REMEDY, OperatorError, fail_stop, warn_unauthorized
 from streams.reader import Bounds, Reader
 from streams.records import SHARED_INPUTS, Batch, Names, Outgoing, Topic, TopicPartition
 from streams.replica import SharedReplica
@@ -81,6 +81,8 @@ class Broadcast:
             for letter in folded.dead_letters:
                 row = [(letter.key or b"").decode(), (letter.value or b"").decode()]
                 self._refused.append(Row(REFUSED, _refused_key(record.topic, record.offset), orjson.dumps(row)))
+            if folded.unauthorized is not None:
+                warn_unauthorized(record.place, folded.unauthorized)
             if folded.dead_letters:
                 self._publish(folded.dead_letters)
 

@@ -231,6 +231,15 @@ def _text(error: ErrorDetails, path: tuple[int | str, ...]) -> str:
     return f"{where or 'the message'} {text}"
 
 
+def violations(error: ValidationError) -> list[tuple[str, str]]:
+    """Return every violation in our own words, each with the field it is about, "" where it is about several."""
+    found = []
+    for each in error.errors(include_url=False):
+        texts = _text(each, each["loc"]).split("; ") if not each["loc"] else [_text(each, each["loc"])]
+        found += [(str(each["loc"][0]) if each["loc"] else "", text) for text in texts]
+    return found
+
+
 def shown(value: object) -> str:
     """Return a value from outside in printable ASCII, on one line, and short."""
     match value:

@@ -132,6 +132,13 @@ class Settings(BaseSettings):
     ssl_certfile: FilePath | None = Field(default=None, description="a file with a client certificate (PEM)")
     ssl_keyfile: FilePath | None = Field(default=None, description="a file with its key (PEM, not encrypted)")
 
+    signing_key: FilePath | None = Field(default=None, description="a file with an Ed25519 private key (PEM)")
+    """Signs the commands that tools send; `streams.signatures` reads it when there is one to sign."""
+    signing_key_id: str | None = Field(
+        default=None, pattern=r"^[\x20-\x7e]{1,64}\z", description="1 to 64 printable ASCII characters"
+    )
+    """The id under which the operator keys list its public key."""
+
     session_timeout: Annotated[float, _seconds(6, 1800, "of silence until a worker loses its partitions")] = 6.0
     """Brokers allow no less than 6, unless told to."""
     rebalance_timeout: Annotated[float, _seconds(1, 1800, "for every worker to let go in a rebalance")] = 10.0
@@ -156,7 +163,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        conflicts = [*_security_conflicts(self), *_timeout_conflicts(self)]
+        conflicts = [*_security_conflicts(self), *_signing_conflicts(self), *_timeout_conflicts(self)]
         if conflicts:
             raise ConflictsError(conflicts)
         return self
@@ -286,11 +293,20 @@ def _security_conflicts(settings: Settings) -> Iterator[Conflict]:
     for field in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
         if getattr(settings, field) is not None and not protocol.endswith("SSL"):
             yield _without_effect(field, protocol, "SSL or SASL_SSL")
-    for field, other in (("ssl_certfile", "ssl_keyfile"), ("ssl_keyfile", "ssl_certfile")):
-        if getattr(settings, field) is None and getattr(settings, other) is not None:
+    yield from _apart(settings, "ssl_certfile", "ssl_keyfile")
+
+
+def _signing_conflicts(settings: Settings) -> Iterator[Conflict]:
+    return _apart(settings, "signing_key", "signing_key_id")
+
+
+def _apart(settings: Settings, one: str, other: str) -> Iterator[Conflict]:
+    """Yield the conflict of two settings that are given together or not at all."""
+    for missing, given in ((one, other), (other, one)):
+        if getattr(settings, missing) is None and getattr(settings, given) is not None:
             yield Conflict(
-                frozenset({field, other}),
-                f"{variable(field)} is missing: {variable(other)} needs {_described(field)}",
+                frozenset({missing, given}),
+                f"{variable(missing)} is missing: {variable(given)} needs {_described(missing)}",
             )
 
 

@@ -1,7 +1,7 @@
 """What the topics say of one account, up to now: its partition folded to the ends, and from there on again."""
 
 from contextlib import AsyncExitStack, suppress
-from typing import Final, Self
+from typing import Self
 
 from aiokafka.errors import KafkaError
 
@@ -9,15 +9,9 @@ from models.state import State
 from streams.access import GateError, find_gate, no_broker
 from streams.codec import Codec, LedgerError
 from streams.config import Settings
+from streams.desk import Desk
 from streams.operations import OperatorError
 from streams.reader import Reader
-from streams.records import SHARED_INPUTS, Record, Topic, TopicPartition
-from streams.replica import Replica, SharedReplica
-
-FOLDED: Final = (
-    *(Topic.REFERENCE, Topic.DAILY_RETURNS, Topic.FILLS, Topic.EQUITY_TICKS),
-    *(Topic.RISK_DECISIONS, Topic.TRADING_HALTS),
-)
 
 
 class Follower:
@@ -33,7 +27,6 @@ class Follower:
     def __init__(self, settings: Settings, account: str) -> None:
         self._settings = settings
         self._account = account
-        self._positions: dict[TopicPartition, int] = {}
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -42,19 +35,13 @@ class Follower:
             GateUnavailableError: Where no broker answers, or a topic is missing.
         """
         names, partitions = await find_gate(self._settings)
-        codec = Codec(partitions)
-        number = codec.partition_of(self._account)
-        self._shared = SharedReplica(codec)
-        self._replica = Replica(number, codec, State(self._shared.shared))
-        places = [TopicPartition(topic, 0 if topic in SHARED_INPUTS else number) for topic in FOLDED]
         try:
             async with AsyncExitStack() as stack:
-                self._reader = await stack.enter_async_context(Reader(self._settings, names))
-                bounds = await self._reader.bounds(places)
+                reader = await stack.enter_async_context(Reader(self._settings, names))
+                self._desk = Desk(reader, Codec(partitions), self._account)
                 self._stack = stack.pop_all()
         except (KafkaError, OperatorError) as error:
             raise no_broker(self._settings, error) from error
-        self._positions = {place: found.beginning for place, found in bounds.items()}
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -71,12 +58,9 @@ class Follower:
             GateUnavailableError: Where no broker answers.
         """
         try:
-            self._positions = await self._reader.read_to_end(self._positions, self._fold)
+            await self._desk.look()
         except LedgerError as error:
             raise GateError(f"{error}: {error.remedy}") from error
         except (KafkaError, OperatorError) as error:
             raise no_broker(self._settings, error) from error
-        return self._replica.state
-
-    def _fold(self, record: Record) -> None:
-        (self._shared if record.topic in SHARED_INPUTS else self._replica).fold(record)
+        return self._desk.state

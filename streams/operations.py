@@ -70,6 +70,16 @@ def say(event: str, **fields: object) -> None:
     os.write(1, _line(event, fields).encode())
 
 
+def warn_unauthorized(place: str, why: str) -> None:
+    """Warn of a command that was not obeyed: it lacks the signature that it needs.
+
+    Args:
+        place: The record.
+        why: What is wrong with it.
+    """
+    say("unauthorized", record=place, because=why, next="find out who sent it; whoever means it must sign it")
+
+
 class Libraries(logging.Handler):
     """Shows what libraries warn of, a line each, and each kind of line once in a while.
 

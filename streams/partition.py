@@ -24,7 +24,7 @@ from streams import checkpoint
 from streams.checkpoint import Trail, Vector
 from streams.codec import encode_decision, encode_halt
 from streams.ledger import Ledger
-from streams.operations import fail_stop
+from streams.operations import fail_stop, warn_unauthorized
 from streams.records import Batch, Outgoing, Record, Topic
 from streams.replica import Replica, SharedReplica
 from streams.store import Row, Store
@@ -109,6 +109,8 @@ class Partition:
             try:
                 folded = self.replica.fold(record)
                 self._owed += folded.dead_letters
+                if folded.unauthorized is not None:
+                    warn_unauthorized(record.place, folded.unauthorized)
                 if folded.account is not None:
                     self._evaluate(folded.account)
             except Exception as error:  # noqa: BLE001  # whatever it is, the record must be met again

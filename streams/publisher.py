@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import cached_property
 from typing import NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
+from models.authority import needs_signature
 from models.canonical import canonical_bytes
 from models.messages import (
     AccountTick,
+    Command,
     DailyReturn,
     EquityMark,
     Fill,
     OperatorHalt,
+    OperatorKeys,
     OrderIntent,
     ReferenceRecord,
     Resume,
@@ -24,7 +28,8 @@ from models.messages import (
 from models.reference import natural_key
 from streams.access import GateError, no_broker
 from streams.config import PRODUCER_RETRY_BACKOFF_MS, Settings, kafka_arguments, load
-from streams.records import NANOSECONDS_PER_MILLISECOND, Names, Topic
+from streams.records import NANOSECONDS_PER_MILLISECOND, Names, Topic, TopicPartition
+from streams.signatures import Signer, signer
 from streams.topics import Topics
 
 Message = OrderIntent | Fill | AccountTick | DailyReturn | ReferenceRecord
@@ -55,7 +60,7 @@ class Publisher:
     """Sends messages to the topics where they belong, with the keys they need. An async context manager.
 
     One idempotent producer with `acks=all` and the Java client's murmur2 partitioner. Records of one partition stay
-    in the order in which they were handed over.
+    in the order in which they were handed over. Commands are signed where the settings name a key.
 
     Args:
         settings: How to reach the broker; by default what the environment says.
@@ -102,7 +107,7 @@ class Publisher:
             NotSentError: If the broker refuses it.
         """
         topic, key = destination(message)
-        return await self.send_raw(topic, key, canonical_bytes(message))
+        return await self.send_raw(topic, key, self._encoded(message, topic))
 
     async def send_all(self, messages: Iterable[Message]) -> list[Delivered]:
         """Send messages, many in flight at once, and wait until the broker has them all.
@@ -113,8 +118,40 @@ class Publisher:
         waiting = []
         for message in messages:
             topic, key = destination(message)
-            waiting.append((topic, await self.begin(topic, key, canonical_bytes(message))))
+            waiting.append((topic, await self.begin(topic, key, self._encoded(message, topic))))
         return [await delivery(topic, sent) for topic, sent in waiting]
+
+    async def send_keys(self, record: OperatorKeys, places: Iterable[TopicPartition]) -> list[Delivered]:
+        """Write operator keys to partitions of `equity-ticks`, or to `reference`.
+
+        Raises:
+            NotSentError: If the broker refuses one; the others may have been sent.
+        """
+        waiting = []
+        for topic, number in places:
+            value = self._encoded(record, topic)
+            waiting.append((topic, await self.begin(topic, record.kind.encode(), value, partition=number)))
+        return [await delivery(topic, sent) for topic, sent in waiting]
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """What signs commands, as the settings name it.
+
+        Raises:
+            KeyFileError: If its file cannot be used.
+        """
+        return signer(self.settings)
+
+    def _encoded(self, message: Message, topic: Topic) -> bytes:
+        """Return a message's bytes; a command is signed where there is a key and it is not signed already."""
+        if not isinstance(message, Command) or not needs_signature(message):
+            return canonical_bytes(message)
+        if message.signature is None and self.signer is not None:
+            message = self.signer.sign(message, topic)
+        if message.signature is None:
+            return canonical_bytes(message)
+        # A default that the signer did not say is no part of what was signed, and must not be added.
+        return canonical_bytes(message.model_dump(exclude_unset=True))
 
     async def send_raw(
         self, topic: Topic, key: bytes | None, value: bytes | None, *, partition: int | None = None

@@ -37,7 +37,7 @@ from streams.checkpoint import (
 )
 from streams.codec import Codec, LedgerError, encode_halt
 from streams.ledger import Ledger
-from streams.operations import OperatorError, say
+from streams.operations import OperatorError, say, warn_unauthorized
 from streams.reader import Bounds, Reader
 from streams.records import SHARED_INPUTS, Outgoing, Record, Topic, TopicPartition
 from streams.replica import Replica
@@ -275,7 +275,10 @@ class _Tail:
     def fold(self, record: Record) -> str | None:
         """Take in a fill or an equity tick; return whose it was."""
         folded = self.replica.fold(record)
-        self.owed += [letter for letter in folded.dead_letters if letter.key not in self.published]
+        owed = [letter for letter in folded.dead_letters if letter.key not in self.published]
+        self.owed += owed
+        if owed and folded.unauthorized is not None:  # what was published was also said
+            warn_unauthorized(record.place, folded.unauthorized)
         self._note(record)
         return folded.account
 

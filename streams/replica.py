@@ -4,16 +4,17 @@ It reads nothing, writes nothing and waits for nothing; records come from whoeve
 is harmless: one at or below what is folded changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from models.canonical import sha256
 from models.decisions import RULES, AsOf, RiskDecision, TradingHalt
 from models.ledger import Chain
-from models.refusal import Refused
+from models.refusal import Refusal, Refused
 from models.state import Shared, State
 from streams.codec import Codec, LedgerError, decode_decision, decode_halt, encode_dead_letter
 from streams.records import SHARED_INPUTS, Outgoing, Record, Topic
+from streams.signatures import verify
 
 
 class Folded(NamedTuple):
@@ -23,6 +24,8 @@ class Folded(NamedTuple):
     """Whose record it was: the account's status may have changed. None where it changed nothing."""
     dead_letters: tuple[Outgoing, ...] = ()
     """What the fold owes."""
+    unauthorized: str | None = None
+    """Why a command was not obeyed, where it lacks the signature that it needs."""
 
 
 NOTHING = Folded()
@@ -62,8 +65,12 @@ class SharedReplica:
         if record.topic is Topic.DAILY_RETURNS:
             refusal = self.shared.fold_return(self._codec.daily_return(record), offset=offset, time=time)
         else:
-            refusal = self.shared.fold_reference(self._codec.reference(record), offset=offset, time=time)
-        return NOTHING if refusal is None else Folded(dead_letters=(encode_dead_letter(record, refusal.why),))
+            refusal = self.shared.fold_reference(
+                self._codec.reference(record), offset=offset, time=time, verify=verify
+            )
+        if refusal is None:
+            return NOTHING
+        return Folded(None, (encode_dead_letter(record, refusal.why),), _unauthorized([refusal]))
 
 
 class Replica:
@@ -129,9 +136,9 @@ class Replica:
         if record.offset <= self.state.equity_ticks_offset:
             return NOTHING
         message = self._codec.equity_tick(record)
-        refusals = self.state.fold_tick(message, offset=record.offset, time=record.time)
+        refusals = self.state.fold_tick(message, offset=record.offset, time=record.time, verify=verify)
         letters = tuple(encode_dead_letter(record, each.why) for each in refusals)
-        return Folded(getattr(message, "account", None), letters)
+        return Folded(getattr(message, "account", None), letters, _unauthorized(refusals))
 
     def _fold_decision(self, record: Record) -> Folded:
         decision = decode_decision(record)
@@ -197,6 +204,10 @@ class Replica:
         if tick is not None and tick <= self.state.accounts[account].ledger.halt_as_of:
             return None
         return self.state.evaluate(account, rules=rules)
+
+
+def _unauthorized(refusals: Iterable[Refusal]) -> str | None:
+    return next((each.why for each in refusals if each.unauthorized), None)
 
 
 def _verify_link(record: Record, message: RiskDecision | TradingHalt, chain: Chain) -> None:

@@ -19,7 +19,7 @@ from models.tail import signed_amount
 from models.wire import Exact
 from streams.access import GateError
 from streams.config import Settings
-from streams.follower import Follower
+from streams.desk import open_desk
 
 
 class UnknownAccountError(GateError):
@@ -154,8 +154,8 @@ async def report(settings: Settings, account: str) -> AccountReport:
         UnknownAccountError: If no record speaks of it.
         GateUnavailableError: Where no broker answers, or a topic is missing.
     """
-    async with Follower(settings, account) as follower:
-        return describe(await follower.catch_up(), account)
+    async with open_desk(settings, account) as desk:
+        return describe(desk.state, account)
 
 
 @exact

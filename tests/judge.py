@@ -7,11 +7,13 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from models.canonical import canonical_bytes, exact
 from models.decisions import AccountStatus, AsOf, DeadLetter, RiskDecision, TradingHalt
 from models.drawdown import Drawdown, assess
+from models.messages import OperatorKeys
 from models.reference import Reference
 from models.state import Shared, State
 from streams.codec import Codec, decode_decision, decode_halt
@@ -66,6 +68,11 @@ def check_halts(log: Log, codec: Codec, partition: int) -> list[TradingHalt]:
         for record in log[topic]:
             account = (record.key or b"").decode(errors="replace")
             history[account].records[topic].append(record)
+    # The keys that commands need belong to every account.
+    keys = [record for record in log[Topic.EQUITY_TICKS] if isinstance(codec.equity_tick(record), OperatorKeys)]
+    for each in history.values():
+        ticks = each.records[Topic.EQUITY_TICKS]
+        each.records[Topic.EQUITY_TICKS] = sorted({*ticks, *keys}, key=attrgetter("offset"))
     for account, each in history.items():
         _check_each_halt(account, each, around)
         _check_none_missing(account, each, around)

@@ -7,7 +7,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streams.cli import audit, demo, publish, report, submit, topics, watch, worker
+from streams.cli import (
+    audit,
+    demo,
+    halts,
+    keys,
+    limits,
+    publish,
+    report,
+    strategy,
+    submit,
+    switches,
+    topics,
+    watch,
+    worker,
+)
 from streams.cli.status import BAD, INTERRUPTED, complain
 
 app = typer.Typer(
@@ -27,6 +41,17 @@ app.command("publish")(publish.publish)
 app.add_typer(watch.app, name="watch")
 app.command("report")(report.report)
 app.command("audit")(audit.audit)
+OPERATORS = "Commands of operators, each recorded with actor and reason"
+app.command("halt", rich_help_panel=OPERATORS)(halts.halt)
+app.command("resume", rich_help_panel=OPERATORS)(halts.resume)
+app.command("session-open", rich_help_panel=OPERATORS)(halts.session_open)
+app.command("kill", rich_help_panel=OPERATORS)(switches.kill)
+app.command("unkill", rich_help_panel=OPERATORS)(switches.unkill)
+app.command("restrict", rich_help_panel=OPERATORS)(switches.restrict)
+app.command("allow", rich_help_panel=OPERATORS)(switches.allow)
+app.add_typer(strategy.app, name="strategy", rich_help_panel=OPERATORS)
+app.add_typer(limits.app, name="limits", rich_help_panel=OPERATORS)
+app.add_typer(keys.app, name="keys", rich_help_panel=OPERATORS)
 
 
 @app.callback(invoke_without_command=True)

@@ -86,17 +86,18 @@ def _parsed(topic: "Topic", line: bytes) -> "Message | Refused":
         document.setdefault("event_time", time.time_ns())
         line = orjson.dumps(document)
         key = str(document.get("symbol" if topic is Topic.DAILY_RETURNS else "account", "")).encode()
+    said: Message | Refused
     codec = Codec(1)  # of one partition, where every key belongs
     record = Record(topic, 0, 0, 0, key, line)
     match topic:
         case Topic.FILLS:
             return codec.fill(record)
         case Topic.EQUITY_TICKS:
-            tick = codec.equity_tick(record)
-            if isinstance(tick, OperatorKeys):
-                return Refused("operator keys must stand in every partition: `seawall keys` writes them")
-            return tick
+            said = codec.equity_tick(record)
         case Topic.DAILY_RETURNS:
             return codec.daily_return(record)
         case _:
-            return codec.reference(record)
+            said = codec.reference(record)
+    if isinstance(said, OperatorKeys):
+        return Refused("operator keys must stand in every partition of equity-ticks too: `seawall keys` writes them")
+    return said

@@ -42,31 +42,38 @@ def report(
 
 
 def _parts(report: "AccountReport") -> "Iterator[RenderableType]":
-    from rich.text import Text
+    from streams.text import when
 
-    from streams.text import STATUS_STYLE, amount, duration, when
-
-    head = Text.assemble(
-        (report.account, "bold"), "  ", (report.status, STATUS_STYLE[report.status]), f"  {', '.join(report.causes)}"
-    )
-    yield head
-    money = f" {report.currency}" if report.currency else ""
-    age = "" if report.equity_age is None else f" ({duration(report.equity_age)} old)"
-    unconfirmed = ", the last tick is unconfirmed" if report.unconfirmed else ""
-    yield f"equity {amount(report.equity)}{money}{age}{unconfirmed}, cash {amount(report.cash)}"
+    yield from head_parts(report)
     limits = report.limits_version or "none, no profile is bound"
     yield f"limits {limits}; clock {when(report.clock or None)}"
     yield f"{report.decisions} decisions, {report.halts} changes of status"
-    yield from _drawdown(report)
+    yield from drawdown_parts(report)
     if report.heat_map is not None:
         yield from _exposures(report, report.heat_map)
     yield from _modelled(report)
     if report.unpriced:
         yield f"\nwithout a price or a record: {', '.join(report.unpriced)}"
-    yield from _open_orders(report)
+    yield from open_order_parts(report)
 
 
-def _drawdown(report: "AccountReport") -> "Iterator[RenderableType]":
+def head_parts(report: "AccountReport") -> "Iterator[RenderableType]":
+    """Yield the account's status and its equity."""
+    from rich.text import Text
+
+    from streams.text import STATUS_STYLE, amount, duration
+
+    yield Text.assemble(
+        (report.account, "bold"), "  ", (report.status, STATUS_STYLE[report.status]), f"  {', '.join(report.causes)}"
+    )
+    money = f" {report.currency}" if report.currency else ""
+    age = "" if report.equity_age is None else f" ({duration(report.equity_age)} old)"
+    unconfirmed = ", the last tick is unconfirmed" if report.unconfirmed else ""
+    yield f"equity {amount(report.equity)}{money}{age}{unconfirmed}, cash {amount(report.cash)}"
+
+
+def drawdown_parts(report: "AccountReport") -> "Iterator[RenderableType]":
+    """Yield the measures of drawdown."""
     from streams.text import amount
 
     if not report.losses:
@@ -144,7 +151,8 @@ def _modelled(report: "AccountReport") -> "Iterator[RenderableType]":
         yield table
 
 
-def _open_orders(report: "AccountReport") -> "Iterator[RenderableType]":
+def open_order_parts(report: "AccountReport") -> "Iterator[RenderableType]":
+    """Yield the open orders, if there are any."""
     from streams.text import amount, when
 
     if not report.open_orders:

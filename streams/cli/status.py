@@ -9,6 +9,7 @@ DIVERGED: Final = 1
 BAD: Final = 2
 """Bad input, no broker, or a command that could not run."""
 REJECTED: Final = 3
+"""The gate said no to an intent, or to a command; or a command was without effect."""
 SILENT: Final = 4
 """No answer in time, or one too late to act on."""
 INTERRUPTED: Final = 130

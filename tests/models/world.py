@@ -78,8 +78,10 @@ class World:
         """Write a record to `reference`."""
         self.now += 1
         fields = {"event_time": self.now, "actor": "operator", "reason": "test"} | fields
-        message, at = REFERENCE.validate_json(_json(fields)), {"offset": self._next("reference"), "time": self.now}
-        refusal = self._fold("reference", lambda state: state.shared.fold_reference(message, **at))
+        message, offset, time = REFERENCE.validate_json(_json(fields)), self._next("reference"), self.now
+        refusal = self._fold(
+            "reference", lambda state: state.shared.fold_reference(message, offset=offset, time=time)
+        )
         if refusal is not None:
             self.refusals.append(("reference", refusal))
 
@@ -109,8 +111,8 @@ class World:
         if equity is not None:
             fields["equity"] = equity
         tick = EQUITY_TICK.validate_json(_json(fields))
-        at = {"offset": self._next("equity-ticks"), "time": max(self.now, tick.event_time)}
-        refusals = self._fold("equity-ticks", lambda state: state.fold_tick(tick, **at))
+        offset, time = self._next("equity-ticks"), max(self.now, tick.event_time)
+        refusals = self._fold("equity-ticks", lambda state: state.fold_tick(tick, offset=offset, time=time))
         self.refusals += [("equity-ticks", refusal) for refusal in refusals]
         self.evaluate(account)
 

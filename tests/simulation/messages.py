@@ -6,10 +6,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from pydantic import BaseModel
+
+from models.authority import needs_signature
 from models.canonical import canonical_bytes
 from models.messages import (
     EVERY,
     AccountRecord,
+    Command,
     DailyReturn,
     EquityMark,
     ExecutionType,
@@ -33,6 +37,7 @@ from models.messages import (
 )
 from streams.records import ACCOUNT_INPUTS, Record, Topic
 from tests.simulation.broker import Log
+from tests.streams.signed import SIGNERS, keys, signed
 
 ACCOUNTS: Final = ("A", "B", "C", "D")
 SYMBOLS: Final = ("X", "Y")
@@ -61,6 +66,8 @@ class Messages:
         self._equity = dict.fromkeys(ACCOUNTS, 100_000)
         self._deposits = dict.fromkeys(ACCOUNTS, 0)
         self._sent: list[Record] = []
+        self._listed = {Topic.EQUITY_TICKS: "", Topic.REFERENCE: ""}
+        """The key that signs what is meant to be obeyed; none where no keys have been written."""
 
     def opening(self) -> None:
         """Write what makes decisions possible."""
@@ -76,6 +83,8 @@ class Messages:
         if self._chance.random() < 0.01:
             self._log.now += self._chance.choice((HOUR, 24 * HOUR, 8 * 24 * HOUR))  # Rows grow old, and go.
         self._count += 1
+        if self._chance.random() < 0.02:
+            self._keys()
         topics = (*ACCOUNT_INPUTS, Topic.REFERENCE, Topic.DAILY_RETURNS)
         topic = self._chance.choices(topics, (12, 6, 12, 3, 1))[0]
         roll = self._chance.random()
@@ -96,8 +105,32 @@ class Messages:
             write = {Topic.ORDER_INTENTS: self._intent, Topic.FILLS: self._fill, Topic.EQUITY_TICKS: self._tick}
             self._send(topic, account, write[topic](account))
 
-    def _send(self, topic: Topic, key: str, message: Any) -> None:
-        self._sent.append(self._log.append(topic, key.encode(), canonical_bytes(message)))
+    def _send(self, topic: Topic, key: str, message: BaseModel) -> None:
+        self._sent.append(self._log.append(topic, key.encode(), self._signed(message, topic)))
+
+    def _signed(self, message: BaseModel, topic: Topic) -> bytes:
+        """Return the bytes of a message; a command is signed as it should be, or otherwise."""
+        listed = self._listed.get(topic)
+        if not listed or not isinstance(message, Command) or not needs_signature(message):
+            return canonical_bytes(message)
+        by = self._chance.choice((*(listed,) * 12, None, *SIGNERS))
+        value = signed(message, topic, by)
+        if self._chance.random() < 0.03:
+            value = value.replace(b'"ops"', b'"eve"')
+        self._happened["a command is signed as it should be"] += value == signed(message, topic, listed)
+        self._happened["a command is not signed as it should be"] += value != signed(message, topic, listed)
+        return value
+
+    def _keys(self) -> None:
+        """Write other keys to a topic, signed as it should be or otherwise."""
+        topic, name = self._chance.choice(list(self._listed)), self._chance.choice(list(SIGNERS))
+        self._log.now += SECOND
+        message, before = keys(name, at=self._log.now), self._listed[topic]
+        value = self._signed(message, topic)
+        if not before or value == signed(message, topic, before):
+            self._listed[topic] = name
+            self._happened["keys are replaced"] += bool(before)
+        self._log.append(topic, b"any", value)
 
     # --- the shared topics
 

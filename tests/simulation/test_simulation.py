@@ -19,6 +19,8 @@ SHOWN: Final = 20
 FAULTS: Final = (
     *(f"crash {where}" for where in CRASHES),
     "a batch fails",
+    "a command is not signed as it should be",
+    "a command is signed as it should be",
     "a dead letter is published",
     "a disk is lost",
     "a disk of another log",
@@ -34,6 +36,7 @@ FAULTS: Final = (
     "a worker that was replaced tries to write",
     "an account changes its profile",
     "checkpoints are compacted",
+    "keys are replaced",
     "limits change",
     "opened from beginning",
     "opened from checkpoints",

@@ -49,6 +49,18 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ("topics", "check"),
         ("topics", "create"),
         ("worker",),
+        ("halt", "A", "--reason", "r"),
+        ("resume", "A", "--reason", "r"),
+        ("session-open", "A", "--equity", "1", "--reason", "r"),
+        ("kill", "GLOBAL", "--reason", "r"),
+        ("unkill", "GLOBAL", "--reason", "r"),
+        ("restrict", "X", "--reason", "r"),
+        ("allow", "X", "--reason", "r"),
+        ("strategy", "disable", "s", "--reason", "r"),
+        ("strategy", "list"),
+        ("limits", "show"),
+        ("keys", "list"),
+        ("keys", "set", "--none", "--reason", "r"),
     ],
     ids=" ".join,
 )
@@ -101,7 +113,13 @@ def test_without_arguments_it_explains_itself(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "worker", "topics", "submit", "publish", "watch", "report", "audit", "topics create"]
+    "command",
+    [
+        *("demo", "worker", "topics", "submit", "publish", "watch", "report", "audit", "topics create"),
+        *("halt", "resume", "session-open", "kill", "unkill", "restrict", "allow"),
+        *("strategy", "strategy enable", "strategy probation", "strategy disable", "strategy list"),
+        *("limits", "limits show", "limits diff", "limits set", "keys", "keys generate", "keys list", "keys set"),
+    ],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([*command.split(), "--help"]) == APPROVED

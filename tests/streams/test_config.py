@@ -140,6 +140,14 @@ def test_an_unknown_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> Non
             ["SEAWALL_SSL_KEYFILE is missing: SEAWALL_SSL_CERTFILE needs a file with its key (PEM, not encrypted)"],
         ),
         (
+            {"SIGNING_KEY": __file__},
+            ["SEAWALL_SIGNING_KEY_ID is missing: SEAWALL_SIGNING_KEY needs 1 to 64 printable ASCII characters"],
+        ),
+        (
+            {"SIGNING_KEY_ID": "jo"},
+            ["SEAWALL_SIGNING_KEY is missing: SEAWALL_SIGNING_KEY_ID needs a file with an Ed25519 private key (PEM)"],
+        ),
+        (
             {"SESSION_TIMEOUT": "20", "REQUEST_TIMEOUT": "18"},
             ["SEAWALL_SESSION_TIMEOUT was 20: must not be more than SEAWALL_REQUEST_TIMEOUT, which is 18"],
         ),
