@@ -58,6 +58,9 @@ class OrderReports(NamedTuple):
     """Latest REPLACED total, units."""
 
 
+NO_REPORTS = OrderReports(ZERO, terminal=False, replaced=None)
+
+
 class Book:
     """One account's executions and positions. Rows: "" the clock, "b" + symbol the base, "x" + identity a report."""
 
@@ -90,6 +93,8 @@ class Book:
 
     def order(self, intent_id: str, *, symbol: str, side: Side, after: int) -> OrderReports:
         """Return what was reported of an order above offset `after`, where symbol and side are the order's own."""
+        if intent_id not in self._reports_of:
+            return NO_REPORTS  # as of most open orders
         filled = sum(
             (
                 execution.quantity

@@ -185,7 +185,7 @@ def strategy_budget(request: Request, size: Size) -> Check:
     rest = sum(
         (holding.worst * values[symbol] for symbol, holding in attributed.items() if symbol != intent.symbol), ZERO
     )
-    own = attributed.get(intent.symbol) or Holding(intent.symbol, ZERO, ZERO, ZERO)
+    own = attributed.get(intent.symbol) or Holding.of(intent.symbol)
     slack = request.slack if request.target and request.target.approval.strategy == intent.strategy else ZERO
     # Every unit is the strategy's own, also one that closes what another strategy holds.
     direction, start = (1, own.if_bought) if intent.side is Side.BUY else (-1, own.if_sold)
@@ -210,8 +210,7 @@ def gross_leverage(request: Request, size: Size) -> Check:
     if known is None:
         return Check.skip(reason)
     limits, equity, value = known
-    rest = sum((valued.amount for valued in request.others.valued), ZERO)
-    limit = limits.gross_max * equity
+    rest, limit = request.others.gross, limits.gross_max * equity
     return Check.exposure(
         reason,
         before=rest + request.holding.worst * value,
@@ -228,8 +227,7 @@ def net_leverage(request: Request, size: Size) -> Check:
     if known is None or request.instrument is None:
         return Check.skip(reason)
     limits, equity, value = known
-    bought = sum((valued.holding.if_bought * valued.value for valued in request.others.valued), ZERO)
-    sold = sum((valued.holding.if_sold * valued.value for valued in request.others.valued), ZERO)
+    bought, sold = request.others.if_bought, request.others.if_sold
     holding, after = request.holding, request.after(size)
     before_net = max(abs(bought + holding.if_bought * value), abs(sold + holding.if_sold * value))
     limit = limits.net_max * equity
@@ -280,7 +278,7 @@ def available_to_spend(request: Request) -> Decimal | None:
     if known is None:
         return None
     _, equity, value = known
-    gross = sum((valued.amount for valued in request.others.valued), request.vacated.worst * value)
+    gross = request.others.gross + request.vacated.worst * value
     return max(ZERO, equity * limits.margin_multiplier - gross)
 
 

@@ -16,21 +16,18 @@ class Holding(NamedTuple):
     position: Decimal
     buying: Decimal
     selling: Decimal
+    if_bought: Decimal
+    """Position once every open buy is filled and no sell is."""
+    if_sold: Decimal
+    """Position once every open sell is filled and no buy is."""
+    worst: Decimal
+    """The larger side: W."""
 
-    @property
-    def if_bought(self) -> Decimal:
-        """Position once every open buy is filled and no sell is."""
-        return self.position + self.buying
-
-    @property
-    def if_sold(self) -> Decimal:
-        """Position once every open sell is filled and no buy is."""
-        return self.position - self.selling
-
-    @property
-    def worst(self) -> Decimal:
-        """The larger side: W."""
-        return max(abs(self.if_bought), abs(self.if_sold))
+    @classmethod
+    def of(cls, symbol: str, position: Decimal = ZERO, buying: Decimal = ZERO, selling: Decimal = ZERO) -> "Holding":
+        """Return a holding with what follows from its position and its open orders."""
+        if_bought, if_sold = position + buying, position - selling
+        return cls(symbol, position, buying, selling, if_bought, if_sold, max(abs(if_bought), abs(if_sold)))
 
     def reducible(self, side: Side) -> Decimal:
         """Return what an order of this side can close: R."""
@@ -47,7 +44,7 @@ def holdings_of(positions: Mapping[str, Decimal], orders: Collection[Order]) -> 
         sides.setdefault((order.approval.symbol, order.approval.side), []).append(order)
     together = {side: Together(each, units).total for side, each in sides.items()}
     holdings = (
-        Holding(
+        Holding.of(
             symbol,
             positions.get(symbol, ZERO),
             together.get((symbol, Side.BUY), ZERO),

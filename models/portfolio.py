@@ -67,11 +67,8 @@ class Valued(NamedTuple):
     sector: str
     value: Decimal
     """Price times multiplier: money per unit."""
-
-    @property
-    def amount(self) -> Decimal:
-        """Worst-side exposure X."""
-        return self.holding.worst * self.value
+    amount: Decimal
+    """Worst-side exposure X."""
 
 
 class Portfolio:
@@ -133,7 +130,7 @@ class Portfolio:
 
     def holding(self, symbol: str) -> Holding:
         """Return the holding in `symbol`, which may be nothing."""
-        return self.holdings.get(symbol) or Holding(symbol, ZERO, ZERO, ZERO)
+        return self.holdings.get(symbol) or Holding.of(symbol)
 
     def instrument(self, symbol: str) -> Instrument | None:
         """Return the instrument's record."""
@@ -188,6 +185,7 @@ class Portfolio:
             also: Symbols to price though the account holds nothing of them on balance.
         """
         valued: list[Valued] = []
+        gross = if_bought = if_sold = ZERO
         unknown: list[str] = []
         missing: dict[RejectReason, list[str]] = {}
         fallbacks: list[str] = []
@@ -206,10 +204,14 @@ class Portfolio:
                     missing.setdefault(self.missing_price(symbol), []).append(symbol)
                     continue
                 fallbacks.append(symbol)
-            valued.append(
-                Valued(holding, quote, instrument.sector or SECTOR_UNKNOWN, quote.price * instrument.multiplier)
-            )
-        return Others(tuple(valued), tuple(unknown), missing, tuple(fallbacks))
+            value = quote.price * instrument.multiplier
+            sector = instrument.sector or SECTOR_UNKNOWN
+            amount = holding.worst * value
+            valued.append(Valued(holding, quote, sector, value, amount))
+            gross += amount
+            if_bought += holding.if_bought * value
+            if_sold += holding.if_sold * value
+        return Others(tuple(valued), gross, if_bought, if_sold, tuple(unknown), missing, tuple(fallbacks))
 
     # --- buying power
 
@@ -292,6 +294,12 @@ class Others(NamedTuple):
     """The account's holdings but the candidate, as far as they could be priced."""
 
     valued: tuple[Valued, ...]
+    gross: Decimal
+    """The sum of their exposures, like the two below account currency."""
+    if_bought: Decimal
+    """Their net were all buys filled and no sells."""
+    if_sold: Decimal
+    """Their net were all sells filled and no buys."""
     unknown: tuple[str, ...]
     missing: dict[RejectReason, list[str]]
     fallbacks: tuple[str, ...]

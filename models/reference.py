@@ -28,6 +28,9 @@ from models.refusal import Refusal
 
 SECTOR_UNKNOWN = "UNKNOWN"
 
+FOUND_MAX = 100_000
+"""How many lookups are remembered: those of some thousand symbols and accounts."""
+
 T = TypeVar("T", LimitProfile, AccountRecord, Instrument, Restricted, KillSwitch, StrategyRecord, Drift, OperatorKeys)
 
 
@@ -64,6 +67,8 @@ class Reference:
         self.version = 0
         """Raised by every record that changed something; for caches, not persisted."""
         self._records: dict[str, ReferenceRecord] = {}
+        self._found: dict[tuple[tuple[str, ...], ...], ReferenceRecord | None] = {}
+        """What was looked up since the last change: the same few keys come with every decision."""
 
     def fold(
         self, record: ReferenceRecord, *, offset: int, time: int, verify: Verifier = refuse_all
@@ -102,6 +107,7 @@ class Reference:
                     f"was {record.profile_version}",
                 )
         self._records[key] = record
+        self._found.clear()
         self.dirty.add(key)
         self.version += 1
         return None
@@ -187,12 +193,14 @@ class Reference:
         return tuple(switches)
 
     def _first(self, kind: type[T], *keys: tuple[str, ...]) -> T | None:
-        for key in keys:
-            record = self._records.get("\0".join(key))
-            if record is not None:
-                assert isinstance(record, kind)  # the key begins with the kind
-                return record
-        return None
+        if keys not in self._found:
+            records = (self._records.get("\0".join(key)) for key in keys)
+            if len(self._found) >= FOUND_MAX:
+                self._found.clear()
+            self._found[keys] = next((record for record in records if record is not None), None)
+        record = self._found[keys]
+        assert record is None or isinstance(record, kind)  # the key begins with the kind
+        return record
 
     def row(self, key: str) -> JsonValue:
         """Return a row as models.rows.Rows describes it."""

@@ -105,8 +105,8 @@ class Request:
 
     def _with_side(self, quantity: Decimal) -> Holding:
         if self.intent.side is Side.BUY:
-            return self.holding._replace(buying=quantity)
-        return self.holding._replace(selling=quantity)
+            return Holding.of(self.holding.symbol, self.holding.position, quantity, self.holding.selling)
+        return Holding.of(self.holding.symbol, self.holding.position, self.holding.buying, quantity)
 
     @cached_property
     def reducible(self) -> Decimal:

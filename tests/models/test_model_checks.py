@@ -177,7 +177,7 @@ def test_worst_side_counts() -> None:
         reference=shared.reference,
         returns=shared.returns,
     )
-    assert portfolio.holding("S") == Holding("S", Decimal(0), Decimal(0), Decimal(500))
+    assert portfolio.holding("S") == Holding.of("S", Decimal(0), Decimal(0), Decimal(500))
     account.limits(**LOOSE, var_max="0.001")
     check = result(account.submit("S", "SELL", "1"), Reason.VAR_LIMIT)
     assert check.value == valued(account, -501).var

@@ -367,7 +367,7 @@ def test_the_version_rises_with_every_change_and_no_other_time() -> None:
     ],
 )
 def test_the_side_that_attains_the_larger_exposure(position: str, buying: str, selling: str, amount: str) -> None:
-    holding = Holding("S", Decimal(position), Decimal(buying), Decimal(selling))
+    holding = Holding.of("S", Decimal(position), Decimal(buying), Decimal(selling))
     found = signed_amount(holding.if_bought, holding.if_sold, Decimal("2.5"))
     assert found == Decimal(amount)
     assert abs(found) == holding.worst * Decimal("2.5")
