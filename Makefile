@@ -69,6 +69,10 @@ chaos: .venv/stamp ## Kill, freeze and move workers and kill brokers for 25 minu
 bench: .venv/stamp ## Measure memory, restarts and decisions (starts a Kafka broker, takes a quarter of an hour)
 	.venv/bin/python -m tests.benchmarks $(ARGS)
 
+.PHONY: oracle
+oracle: .venv/stamp ## Compare 100,000 random decisions with an independent checker
+	.venv/bin/python -m tests.oracle $(or $(ARGS),--cases 100000)
+
 .PHONY: lint
 lint: .venv/stamp ## Run ruff, mypy and the import contracts
 	.venv/bin/ruff check .
