@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
+from pydantic import JsonValue
 from rich.text import Text
 
 from models.canonical import SECOND_NS
@@ -24,18 +25,59 @@ STATUS_STYLE: Final = {
 }
 DECISION_STYLE: Final = {DecisionStatus.APPROVED: "green", DecisionStatus.REJECTED: "red"}
 
-_TIMES: Final = frozenset(
+DURATIONS: Final = frozenset(
     {
         RejectReason.EVENT_TIME_INVALID,
         RejectReason.INTENT_EXPIRED,
         RejectReason.STALE_EQUITY,
         RejectReason.STALE_PRICE,
         RejectReason.STALE_INTENT,
+        RejectReason.RATE_LIMIT_ACCOUNT,
+        RejectReason.RATE_LIMIT_STRATEGY,
     }
 )
 """Checks whose value and limit are durations in ns."""
 
-_DURATIONS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_RATES: Final = frozenset({RejectReason.RATE_LIMIT_ACCOUNT, RejectReason.RATE_LIMIT_STRATEGY})
+"""Checks of when a bucket is full again: the value is how far ahead that is, the limit how far it may be."""
+
+_COUNTED: Final = {
+    RejectReason.REPEATED_ORDER: " alike within 10 s",
+    RejectReason.MAX_OPEN_ORDERS: " open orders",
+}
+
+_EXACT: Final = frozenset(
+    {
+        RejectReason.INVALID_LOT,
+        RejectReason.SIZE_EXCEEDS_RISK,
+        RejectReason.MAX_ORDER_QUANTITY,
+        RejectReason.PRICE_COLLAR,
+    }
+)
+"""Checks in units or prices, of which no digit may be lost."""
+
+_ABOUT: Final = {
+    "symbols": "{}",
+    "orders": "would cross {}",
+    "strategies": "against {}",
+    "switches": "{}",
+    "causes": "{}",
+    "state": "is {}",
+    "actor": "by {}",
+    "reason": "{}",
+    "cluster": "cluster {}",
+    "sector": "sector {}",
+    "strategy": "strategy {}",
+    "factor": "{}",
+    "historical": "historical {}",
+    "parametric": "parametric {}",
+    "incremental": "by this order {}",
+}
+"""What a check's detail says, in the order in which it is told; what is not here is for programs."""
+_AMOUNTS: Final = ("historical", "parametric", "incremental")
+_NAMES_SHOWN: Final = 3
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def amount(number: Decimal | None, places: int = 2) -> str:
@@ -49,7 +91,7 @@ def amount(number: Decimal | None, places: int = 2) -> str:
 def duration(nanoseconds: Decimal | int) -> str:
     """Return a duration in the largest unit that leaves a number above one."""
     seconds = Decimal(nanoseconds) / SECOND_NS
-    for size, unit in _DURATIONS:
+    for size, unit in _UNITS:
         if abs(seconds) >= size:
             return f"{amount(seconds / size, 1)} {unit}"
     return f"{amount(seconds * 1000, 1)} ms"
@@ -86,18 +128,56 @@ def because(decision: RiskDecision) -> str:
     return ", ".join(decision.warnings)
 
 
+def measured(check: CheckResult) -> str:
+    """Return what a check measured, against what; nothing where it measures nothing."""
+    value, limit = check.value, check.limit
+    if value is None or limit is None:
+        return ""
+    if check.name is RejectReason.INVALID_LOT:
+        return f"{amount(value, 12)} in lots of {amount(limit, 12)}"
+    if check.name in DURATIONS:
+        figures = duration(value), duration(limit)
+    else:
+        places = 12 if check.name in _EXACT else 2
+        figures = amount(value, places), amount(limit, places)
+    if value > limit:
+        return f"{figures[0]} > {figures[1]}" + _after(check.name, value - limit)
+    # Of all checks only a collar fails below its limit.
+    sign = "<" if check.name is RejectReason.PRICE_COLLAR and value < limit else "of"
+    return f"{figures[0]} {sign} {figures[1]}"
+
+
+def _after(name: RejectReason, excess: Decimal) -> str:
+    if name in _RATES:
+        return f", a token in {duration(excess)}"
+    return _COUNTED.get(name, "")
+
+
+def about(check: CheckResult) -> str:
+    """Return which names and parts a check found; nothing where it says none."""
+    detail = check.detail
+    if not isinstance(detail, dict):
+        return ""
+    return ", ".join(words.format(_shown(name, detail[name])) for name, words in _ABOUT.items() if name in detail)
+
+
+def _shown(name: str, value: JsonValue) -> str:
+    if name in _AMOUNTS:
+        return amount(Decimal(str(value)))
+    if not isinstance(value, list):
+        return str(value)
+    more = len(value) - _NAMES_SHOWN
+    return ", ".join(map(str, value[:_NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")
+
+
 def check_line(check: CheckResult) -> str:
-    """Return one check's evidence: what was measured, against what."""
-    words: list[str] = [check.name]
-    if check.outcome is not Outcome.FAIL:
-        words.append(f"({check.outcome})")
-    if check.value is not None and check.limit is not None:
-        show = duration if check.name in _TIMES else amount
-        sign = ">" if check.value > check.limit else "of"
-        words.append(f"{show(check.value)} {sign} {show(check.limit)}")
+    """Return one check's evidence: what was measured, against what, and about whom."""
+    outcome = "" if check.outcome is Outcome.FAIL else f" ({check.outcome})"
+    figures, names = measured(check), about(check)
+    found = [f"{figures} ({names})" if figures and names else figures or names]
     if check.max_quantity is not None:
-        words.append(f"passes {amount(check.max_quantity, 12)}")
-    return " ".join(words)
+        found.append(f"passes {amount(check.max_quantity, 12)}")
+    return f"{check.name}{outcome} {', '.join(filter(None, found))}".rstrip()
 
 
 def decision_line(decision: RiskDecision) -> Text:
