@@ -15,6 +15,7 @@ from models.canonical import exact
 from models.decisions import AccountStatus, DecisionStatus, RiskDecision, TradingHalt
 from models.drawdown import Drawdown
 from models.limits import Limits
+from models.messages import EVERY, KillMode
 from models.portfolio import Portfolio
 from models.state import State
 from streams.access import Layout
@@ -55,6 +56,8 @@ class AccountView:
     losses: tuple[Loss, ...] = ()
     sectors: dict[str, float] = field(default_factory=dict)
     """Exposure by sector as a fraction of equity, open orders included."""
+    stopped: KillMode | None = None
+    """What a kill switch on everything, or on all of the account, still admits; None without one."""
 
     @property
     def worst(self) -> Loss | None:
@@ -156,6 +159,9 @@ class Audience:
             returns=self._shared.shared.returns,
         )
         view = AccountView(account, columns.ledger.status, columns.drawdown.equity)
+        for mode in (KillMode.ALL, KillMode.REDUCE_ONLY):
+            if self._shared.shared.reference.kill_switches(account=account, strategy=EVERY, symbol=EVERY, mode=mode):
+                view.stopped = view.stopped or mode
         limits = portfolio.limits
         if limits is not None:
             view.losses = tuple(_losses(columns.drawdown, limits, latched=view.status is AccountStatus.HALT))

@@ -80,6 +80,7 @@ CAST = (
             fixed_dollar=Decimal(25_000),
             position_warning=Decimal("0.10"),
             position_critical=Decimal("0.15"),
+            var_max=Decimal("0.01"),
         ),
         strategies.pension,
     ),

@@ -1,7 +1,7 @@
 """The demo's screen: drawdowns and heat by account, halts and commands, decisions as they come; or plain lines."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from itertools import islice
@@ -12,11 +12,12 @@ from rich.segment import Segment
 from rich.text import Text
 
 from models.decisions import AccountStatus, CheckResult, DecisionStatus, HaltCause, Outcome, RiskDecision, TradingHalt
-from models.reasons import Flag
+from models.messages import KillMode
+from models.reasons import Flag, RejectReason
 from streams.demo.board import AccountView, Board
 from streams.demo.cast import CAST
 from streams.demo.market import Market
-from streams.text import DECISION_STYLE, STATUS_STYLE, amount, order
+from streams.text import DECISION_STYLE, DURATIONS, STATUS_STYLE, about, amount, measured, order
 
 SECTORS: Final = {
     "Information Technology": "Tec",
@@ -43,6 +44,24 @@ CAUSES: Final = {
     HaltCause.OPERATOR: "by hand",
 }
 
+SIZES: Final = {Flag.RESIZED: "resized", Flag.STRATEGY_PROBATION: "half size on probation"}
+"""Why an approved opening is smaller than it might be."""
+MONEY: Final = dict.fromkeys(
+    (
+        RejectReason.CORRELATED_EXPOSURE,
+        RejectReason.POSITION_CONCENTRATION,
+        RejectReason.SECTOR_CONCENTRATION,
+        RejectReason.STRATEGY_BUDGET,
+        RejectReason.GROSS_LEVERAGE,
+        RejectReason.NET_LEVERAGE,
+    ),
+    ".0%",
+) | dict.fromkeys((RejectReason.VAR_LIMIT, RejectReason.CVAR_LIMIT, RejectReason.FACTOR_LIMIT), ".1%")
+"""Checks in money, and how they are shown as a part of equity."""
+
+ADMITTED: Final = {KillMode.ALL: "no order at all", KillMode.REDUCE_ONLY: "reductions only"}
+
+EVENTS_TITLE: Final = "halts, commands, decisions of a new kind"
 EVENTS_KEPT: Final = 60
 SHOWN_SHARE: Final = 0.005
 """What rounds to 1 %."""
@@ -61,30 +80,61 @@ def bar(part: float, width: int) -> str:
 
 
 def evidence(decision: RiskDecision, *, every: bool = True) -> str:
-    """Return the reasons of a rejection, the first with its numbers; or what an approval warns of.
+    """Return the reasons of a rejection, the first with its numbers; or how large an approved opening is, and why.
 
     Args:
         decision: The decision.
         every: Whether to name all of them, or the first and how many more there are.
     """
     if decision.status is DecisionStatus.APPROVED:
-        return "resized" if Flag.RESIZED in decision.warnings else ""
+        return ", ".join(_size(decision))
     failed = {check.name: check for check in decision.checks if check.outcome is Outcome.FAIL}
     equity = decision.inputs.equity.value if decision.inputs.equity is not None else None
     first = decision.reasons[0]
-    words = f"{first} {_percent_of(failed[first], equity) if first in failed else ''}".rstrip()
+    words = f"{first} {_told(failed[first], equity) if first in failed else ''}".rstrip()
     rest = decision.reasons[1:]
     if not rest:
         return words
     return f"{words}, {', '.join(rest)}" if every else f"{words}, {len(rest)} more"
 
 
-def _percent_of(check: CheckResult, equity: Decimal | None) -> str:
-    """Return a check in money as percent of equity; nothing for one in other units."""
-    money = 42 <= check.name.number <= 47  # noqa: PLR2004  # exposure checks
-    if not money or equity is None or equity <= 0 or check.value is None or check.limit is None:
-        return ""
-    return f"{float(check.value / equity):.0%} > {float(check.limit / equity):.0%}"
+def _size(decision: RiskDecision) -> Iterator[str]:
+    equity, reservation = decision.inputs.equity, decision.reservation
+    if decision.opening_quantity and reservation and reservation.price and equity:
+        value = float(decision.opening_quantity) * float(reservation.price)
+        yield f"{value / float(equity.value):.1%} of equity"
+    yield from (SIZES[flag] for flag in _made_small(decision))
+
+
+def _made_small(decision: RiskDecision) -> list[Flag]:
+    return [flag for flag in SIZES if decision.opening_quantity and flag in decision.warnings]
+
+
+def _told(check: CheckResult, equity: Decimal | None) -> str:
+    """Return a check in a few words: money as percent of equity, or else what it is about."""
+    value, limit = check.value, check.limit
+    if value is None or limit is None:
+        return about(check)
+    if check.name not in MONEY or equity is None or equity <= 0:
+        return measured(check) if check.name in DURATIONS else ""
+    shares = (float(money) / float(equity) for money in (value, limit))
+    return " > ".join(f"{share:{MONEY[check.name]}}" for share in shares)
+
+
+class Firsts:
+    """Tells what a decision is the first to show: a reason, or why an opening is small."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def line(self, decision: RiskDecision) -> str | None:
+        """Return a decision that is the first of its kind in words, and None for another."""
+        kinds: Sequence[str] = decision.reasons[:1] or _made_small(decision)
+        if self._seen.issuperset(kinds):
+            return None
+        self._seen.update(kinds)
+        who = "somebody" if decision.account is None else decision.account
+        return f"{who} {decision.status} {order(decision)}: {evidence(decision, every=False)}"
 
 
 def halt_words(halt: TradingHalt) -> str:
@@ -115,6 +165,7 @@ class LiveScreen:
         self._market: Market | None = None
         self._session = 0
         self._events: deque[Text] = deque(maxlen=EVENTS_KEPT)
+        self._firsts = Firsts()
         self._status = "starting"
 
     def say(self, status: str) -> None:
@@ -140,6 +191,8 @@ class LiveScreen:
             line.append(message.status, style=STATUS_STYLE[message.status])
             line.append(halt_words(message), style="red" if message.status is AccountStatus.HALT else "")
             self._events.append(line)
+        elif (first := self._firsts.line(message)) is not None:
+            self._events.append(Text(f"{self._day():%d %b}  {first}"))
 
     def _day(self) -> date:
         if self._market is None:
@@ -148,10 +201,11 @@ class LiveScreen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
-        lines = [self._header(width), *self._table(width)]
+        views = [self._view(trader.account) for trader in CAST]
+        lines = [self._header(width), *self._table(views, width)]
         left = max(0, height - len(lines) - 3)  # two rules and the footer
         events = min(left, max(3, left * 2 // 5))
-        lines.append(_rule("halts and commands", width))
+        lines.append(_events_rule(views, width))
         lines += _last(self._events, events)
         lines.append(_rule("decisions", width))
         newest = islice(reversed(self._board.decisions), left - events)
@@ -181,15 +235,15 @@ class LiveScreen:
         line.append(played, style="dim")
         return line
 
-    def _table(self, width: int) -> Iterator[Text]:
+    def _table(self, views: list[AccountView], width: int) -> Iterator[Text]:
         bars = max(8, min(30, width - BEFORE_BARS - AFTER_BARS - CELL * len(SECTORS)))
         head = Text(f" {'account':10}{'status':8}{'equity':>6}", style="dim")
         head.append(f" {'loss of limit':{bars + AFTER_BARS - 1}}")
         for name in SECTORS.values():
             head.append(f"{name:>{CELL}}")
         yield head
-        for trader in CAST:
-            yield self._row(self._view(trader.account), bars)
+        for view in views:
+            yield self._row(view, bars)
 
     def _row(self, view: AccountView, bars: int) -> Text:
         style = STATUS_STYLE[view.status]
@@ -234,6 +288,15 @@ def _rule(title: str, width: int) -> Text:
     return Text(f"── {title} ".ljust(width, "─"), style="dim")
 
 
+def _events_rule(views: list[AccountView], width: int) -> Text:
+    """Return the title of the events, with the kill switch that stops the first account that one stops."""
+    stopped = [view.stopped for view in views if view.stopped is not None]
+    if not stopped:
+        return _rule(EVENTS_TITLE, width)
+    sign = Text(f" KILL SWITCH: {ADMITTED[stopped[0]]} ", style="bold white on red")
+    return _rule(EVENTS_TITLE, width - sign.cell_len).append_text(sign)
+
+
 def _last(lines: Iterable[Text], count: int) -> list[Text]:
     kept = list(lines)[-count:] if count > 0 else []
     return [line.copy() for line in kept] + [Text("")] * (count - len(kept))
@@ -248,7 +311,7 @@ def _decision_line(decision: RiskDecision, *, wide: bool) -> Text:
 
 
 class PlainScreen:
-    """One line for each session, halt and cue, for whatever is no terminal.
+    """One line for each session, halt, cue and decision of a new kind, for whatever is no terminal.
 
     Args:
         board: What was read from the topics.
@@ -262,6 +325,7 @@ class PlainScreen:
         self._session = 0
         self._counts: Counter[DecisionStatus] = Counter()
         self._reasons: Counter[str] = Counter()
+        self._firsts = Firsts()
 
     def say(self, status: str) -> None:
         """Write what is going on before and after the play."""
@@ -290,6 +354,9 @@ class PlainScreen:
         if isinstance(message, RiskDecision):
             self._counts[message.status] += 1
             self._reasons.update(str(reason) for reason in message.reasons[:1])
+            first = self._firsts.line(message)
+            if first is not None:
+                self._write(f"{self._day()} {first}")
             return
         self._write(f"{self._day()} {message.account} {message.status}{halt_words(message)}")
 

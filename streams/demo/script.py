@@ -254,11 +254,20 @@ def _restricted(symbol: str, time: int, *, active: bool) -> Restricted:
     return Restricted.model_validate({**_said(time, reason), "symbol": symbol, "active": active})
 
 
-def _strategy(account: str, time: int, state: StrategyState) -> StrategyRecord:
-    (trader,) = (trader for trader in CAST if trader.account == account)
-    return StrategyRecord.model_validate(
-        {**_said(time, "its record"), "strategy": trader.strategy, "account": account, "state": state}
-    )
+def _give(state: StrategyState, deed: str, reason: str, *accounts: str) -> Callable[[int], Cue]:
+    """Return the command that gives the strategies of some accounts a state; `deed` says so of the names in it."""
+    traders = [trader for trader in CAST if trader.account in accounts]
+    named = " and ".join(f"{trader.account}'s {trader.strategy}" for trader in traders)
+
+    def command(time: int) -> Cue:
+        said = {**_said(time, reason), "state": state}
+        records = tuple(
+            StrategyRecord.model_validate({**said, "strategy": trader.strategy, "account": trader.account})
+            for trader in traders
+        )
+        return Cue(f"{RISK_DESK} {deed.format(named)}: {reason}", records)
+
+    return command
 
 
 def _tighter(account: str, time: int) -> LimitProfile:
@@ -276,20 +285,15 @@ COMMANDS: Mapping[str, Callable[[int], Cue]] = {
     "2008-09-22": lambda time: Cue(
         "compliance restricts GE, which joined the SEC's list", (_restricted("GE", time, active=True),)
     ),
+    "2008-10-06": _give(StrategyState.PROBATION, "puts {} on probation", "halted last week", "dip-buyer"),
     "2008-10-09": lambda time: Cue(
         "compliance lifts the restriction of GE", (_restricted("GE", time, active=False),)
     ),
     "2008-10-10": lambda time: Cue("kill switch: reductions only, everywhere", (_kill(time, engaged=True),)),
     "2008-10-13": lambda time: Cue("kill switch released", (_kill(time, engaged=False),)),
-    "2008-10-15": lambda time: Cue(
-        "strategy edge of kelly on probation", (_strategy("kelly", time, StrategyState.PROBATION),)
-    ),
-    "2008-10-21": lambda time: Cue(
-        "strategy edge of kelly disabled", (_strategy("kelly", time, StrategyState.DISABLED),)
-    ),
-    "2020-02-18": lambda time: Cue(
-        "strategy edge of kelly enabled again", (_strategy("kelly", time, StrategyState.ENABLED),)
-    ),
+    "2008-10-15": _give(StrategyState.PROBATION, "puts {} on probation", "to trade again, with care", "kelly"),
+    "2008-10-21": _give(StrategyState.DISABLED, "disables {}", "its bets have no edge", "kelly"),
+    "2020-02-18": _give(StrategyState.ENABLED, "enables {} again", "reviewed", "dip-buyer", "kelly"),
     "2020-03-05": lambda time: Cue("dip-buyer gets tighter limits: dip-buyer@2", (_tighter("dip-buyer", time),)),
     "2020-03-09": lambda time: Cue("kill switch on XOM: no order at all", (_kill(time, engaged=True, symbol="XOM"),)),
     "2020-03-10": lambda time: Cue("kill switch on XOM released", (_kill(time, engaged=False, symbol="XOM"),)),

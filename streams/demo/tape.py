@@ -30,8 +30,9 @@ class Act(NamedTuple):
     """The first session played, ISO 8601; before it come `lead` sessions of returns."""
     last: str
     symbols: tuple[str, ...]
-    lead: int = 40
-    """Sessions of returns published before the curtain, so that correlations are known from the first decision."""
+    lead: int = 250
+    """Sessions of returns published before the curtain: as many as the gate keeps, so that from the first decision on
+    correlations and value at risk rest on the market of this act alone."""
 
 
 _STOCKS = (
@@ -42,8 +43,8 @@ ACTS = (
     Act("2008", "Lehman and after", "2008-09-02", "2008-10-31", tuple(sorted((*_STOCKS, "GOOG", "IBM")))),
     Act("2020", "the pandemic", "2020-02-18", "2020-03-31", tuple(sorted((*_STOCKS, "MTUM", "QUAL", "USMV")))),
 )
-WARM_UP = 130
-"""Sessions read before the first one played: for averages, ATR and win rates."""
+WARM_UP = 251
+"""Sessions read before the first one played: for returns, averages, ATR and win rates."""
 
 
 class Range(NamedTuple):

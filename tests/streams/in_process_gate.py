@@ -9,6 +9,7 @@ from models.messages import OrderIntent
 from models.state import State
 from streams.codec import Codec, encode_decision, encode_halt
 from streams.demo.market import Market
+from streams.demo.screen import PlainScreen
 from streams.demo.script import Raw
 from streams.publisher import Message, destination
 from streams.records import SHARED_INPUTS, Outgoing, Record, Topic
@@ -19,9 +20,14 @@ NOW = 1_790_000_000_000_000_000
 
 
 class InProcessGate:
-    """Decides like a worker that owns the one partition there is, and keeps every topic as a list."""
+    """Decides like a worker that owns the one partition there is, and keeps every topic as a list.
 
-    def __init__(self) -> None:
+    Args:
+        screen: Shown what the audience of a real gate would see.
+    """
+
+    def __init__(self, screen: PlainScreen | None = None) -> None:
+        self.screen = screen
         self.codec = Codec(1)
         self.shared = SharedReplica(self.codec)
         self.replica = Replica(0, self.codec, State(self.shared.shared))
@@ -29,7 +35,6 @@ class InProcessGate:
         self.halts: dict[str, TradingHalt] = {}
         self.all_halts: list[TradingHalt] = []
         self.decisions: list[RiskDecision] = []
-        self.cues: list[str] = []
 
     def append(self, topic: Topic, key: bytes | None, value: bytes | None) -> Record:
         """Write one record, as a broker would."""
@@ -53,6 +58,7 @@ class InProcessGate:
         self.replica.state.fold_decision(decision)
         self._publish(encode_decision(decision))
         self.decisions.append(decision)
+        self._show(decision)
         if decision.account is not None:
             self._evaluate(decision.account)
         return decision
@@ -76,6 +82,11 @@ class InProcessGate:
             self._publish(encode_halt(halt))
             self.halts[account] = halt
             self.all_halts.append(halt)
+            self._show(halt)
+
+    def _show(self, message: RiskDecision | TradingHalt) -> None:
+        if self.screen is not None:
+            self.screen.show(message)
 
     def _publish(self, outgoing: Outgoing) -> None:
         self.append(outgoing.topic, outgoing.key, outgoing.value)
@@ -90,10 +101,13 @@ class InProcessGate:
         return batches()
 
     def raise_curtain(self, market: Market) -> None:
-        self.cues.append(market.tape.act.title)
+        if self.screen is not None:
+            self.screen.raise_curtain(market)
 
     async def turn_to(self, session: int) -> None:
-        pass
+        if self.screen is not None:
+            self.screen.turn_to(session)
 
     def announce(self, text: str) -> None:
-        self.cues.append(text)
+        if self.screen is not None:
+            self.screen.announce(text)
