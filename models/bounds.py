@@ -4,6 +4,7 @@ An exposure check fails only where the exposure is past its limit *and* worse th
 (`limit * equity`), never divided.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from pydantic import JsonValue
@@ -16,6 +17,7 @@ from models.messages import LimitProfile, Side
 from models.orders import Together
 from models.portfolio import MARKET_MARKUP
 from models.reasons import RejectReason
+from models.reference import SECTOR_UNKNOWN
 from models.request import Request, Size
 
 MEMBERS_SHOWN = 50
@@ -88,11 +90,13 @@ def max_order_notional(request: Request, size: Size) -> Check:
 def correlated_exposure(request: Request, size: Size) -> Check:
     """Fail an increase that takes the candidate's correlated group past its share of equity."""
     reason = RejectReason.CORRELATED_EXPOSURE
-    known = _known(request)
+    if request.limits is None or request.value is None or request.portfolio.equity is None:
+        return Check.skip(reason)
+    members = {member.symbol for member in request.cluster.members}
+    known = _known(request, members)
     if known is None:
         return Check.skip(reason)
     limits, equity, value = known
-    members = {member.symbol for member in request.cluster.members}
     if len(members) == 1:
         return Check(reason)  # a group of one is no group
     amounts = {
@@ -157,7 +161,7 @@ def position_concentration(request: Request, size: Size) -> Check:
 def sector_concentration(request: Request, size: Size) -> Check:
     """Fail an increase that takes one sector past its share of equity."""
     reason = RejectReason.SECTOR_CONCENTRATION
-    known = _known(request)
+    known = _known(request, _of_sector(request))
     if known is None:
         return Check.skip(reason)
     limits, equity, value = known
@@ -176,8 +180,8 @@ def sector_concentration(request: Request, size: Size) -> Check:
 
 def strategy_budget(request: Request, size: Size) -> Check:
     """Fail an increase that takes what is the strategy's own past its budget."""
-    reason, known, instrument = RejectReason.STRATEGY_BUDGET, _known(request), request.instrument
-    if known is None or instrument is None or request.budget is None:
+    reason, instrument = RejectReason.STRATEGY_BUDGET, request.instrument
+    if request.budget is None or instrument is None or (known := _known(request, request.attributed)) is None:
         return Check.skip(reason)
     _, equity, value = known
     intent, attributed = request.intent, request.attributed
@@ -186,7 +190,7 @@ def strategy_budget(request: Request, size: Size) -> Check:
         (holding.worst * values[symbol] for symbol, holding in attributed.items() if symbol != intent.symbol), ZERO
     )
     own = attributed.get(intent.symbol) or Holding.of(intent.symbol)
-    slack = request.slack if request.target and request.target.approval.strategy == intent.strategy else ZERO
+    slack = request.own_slack
     # Every unit is the strategy's own, also one that closes what another strategy holds.
     direction, start = (1, own.if_bought) if intent.side is Side.BUY else (-1, own.if_sold)
     after = abs(start + direction * max(ZERO, size.quantity - slack))
@@ -201,6 +205,16 @@ def strategy_budget(request: Request, size: Size) -> Check:
         opening_max=max(ZERO, room) // (value * instrument.lot) * instrument.lot,
         detail={"strategy": intent.strategy},
     )
+
+
+def _of_sector(request: Request) -> list[str]:
+    """Return the symbols held that are, or for want of a record may be, of the candidate's sector."""
+    instruments = {symbol: request.portfolio.instrument(symbol) for symbol in request.portfolio.holdings}
+    return [
+        symbol
+        for symbol, instrument in instruments.items()
+        if instrument is None or (instrument.sector or SECTOR_UNKNOWN) == request.sector
+    ]
 
 
 def gross_leverage(request: Request, size: Size) -> Check:
@@ -295,10 +309,17 @@ def _taken(request: Request, through: int, *, broker: bool) -> Decimal:
     return filled + together.total - (together.slack(request.target) if request.target else ZERO)
 
 
-def _known(request: Request) -> tuple[LimitProfile, Decimal, Decimal] | None:
-    """Return limits, equity and the candidate's money per unit, where the whole portfolio could be valued."""
+def _known(request: Request, needed: Iterable[str] | None = None) -> tuple[LimitProfile, Decimal, Decimal] | None:
+    """Return limits, equity and the candidate's money per unit, where all that a check adds up could be valued.
+
+    Args:
+        request: The intent and what is known.
+        needed: The symbols it adds up; by default all that the account holds.
+    """
     limits, equity, value = request.limits, request.portfolio.equity, request.value
-    if limits is None or equity is None or value is None or not request.others.complete:
+    if limits is None or equity is None or value is None:
+        return None
+    if request.unpriced(request.portfolio.holdings if needed is None else needed):
         return None
     return limits, equity, value
 

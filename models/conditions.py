@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from models.book import UNATTRIBUTED, ZERO
 from models.check import Check, for_openings
 from models.decisions import AccountStatus, HaltCause
-from models.drawdown import Pair
+from models.drawdown import Pair, drawdown_warnings
 from models.messages import KillMode, OrderIntent, Side, StrategyState
 from models.reasons import RejectReason
 from models.request import Request, Size
@@ -51,6 +51,8 @@ def drawdown_halt(request: Request) -> Check:
     drawdown = request.portfolio.account.drawdown
     causes = {HaltCause.DRAWDOWN_SESSION, HaltCause.DRAWDOWN_HIGH_WATER} & set(assessment.causes)
     failed = assessment.status is AccountStatus.HALT and bool(causes)
+    if request.rules > 1 and not causes:  # halted by something else, which hides the warning in the status
+        causes = drawdown_warnings(drawdown, limits)
     evidence = [
         (drawdown.session.worst, limits.drawdown_halt),
         (drawdown.high_water.worst, limits.high_water_halt),
@@ -97,7 +99,7 @@ def currency_mismatch(request: Request) -> Check:
     """Fail where an instrument in the portfolio trades in another currency: sums would mean nothing."""
     reason, portfolio = RejectReason.CURRENCY_MISMATCH, request.portfolio
     account = portfolio.reference.account(portfolio.name)
-    if account is None or request.instrument is None:
+    if account is None or (request.rules == 1 and request.instrument is None):
         return Check.skip(reason)
     foreign = [
         symbol
@@ -157,9 +159,8 @@ def atr_unavailable(request: Request, size: Size | None) -> Check:
     """Fail where sizing an opening needs an ATR and there is none young enough."""
     if request.limits is None:
         return Check.skip(RejectReason.ATR_UNAVAILABLE)
-    return for_openings(
-        Check.condition(RejectReason.ATR_UNAVAILABLE, request.needs_atr and request.atr is None), size
-    )
+    check = Check.condition(RejectReason.ATR_UNAVAILABLE, request.needs_atr and request.atr is None)
+    return _for_openings(request, check, size)
 
 
 def stale_intent(request: Request) -> Check:
@@ -267,13 +268,20 @@ def no_edge(request: Request, size: Size | None) -> Check:
 def _sizing_condition(request: Request, size: Size | None, reason: RejectReason) -> Check:
     if request.sizing is None:
         return Check.skip(reason)
-    return for_openings(Check.condition(reason, reason in request.sizing.reasons), size)
+    return _for_openings(request, Check.condition(reason, reason in request.sizing.reasons), size)
+
+
+def _for_openings(request: Request, check: Check, size: Size | None) -> Check:
+    return Check.skip(check.reason, check.opening_max) if request.closes_only else for_openings(check, size)
 
 
 def size_zero(request: Request, size: Size | None) -> Check:
     """Fail where the gate's own size is below one lot, or there is nothing to size or to close."""
     reason = RejectReason.SIZE_ZERO
     if request.intent.quantity is None and request.closes:
+        sized_away = request.rules > 1 and request.sizing is not None and request.sizing.quantity == ZERO
+        if request.reducible and sized_away:
+            return Check.skip(reason, ZERO)
         return Check.condition(reason, not request.reducible)
     if request.sizing is None or request.sizing.reasons:
         return Check.skip(reason)

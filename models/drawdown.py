@@ -480,6 +480,15 @@ def assess(drawdown: Drawdown, limits: Limits) -> Assessment:
     return Assessment(AccountStatus.WARNING, tuple(warnings), warnings) if warnings else NORMAL
 
 
+def drawdown_warnings(drawdown: Drawdown, limits: Limits) -> set[HaltCause]:
+    """Return the drawdowns whose present loss has reached its warning, whatever the account's status is."""
+    measures = (
+        (HaltCause.DRAWDOWN_SESSION, drawdown.session, limits.drawdown_warning),
+        (HaltCause.DRAWDOWN_HIGH_WATER, drawdown.high_water, limits.high_water_warning),
+    )
+    return {cause for cause, measure, level in measures if _reached(measure.current, level) is not None}
+
+
 def _reached(pair: Pair | None, level: Decimal | None) -> int | None:
     """Return the offset of a pair whose loss has reached `level` of its base, else None."""
     if pair is None or level is None or pair.loss < level * pair.base:

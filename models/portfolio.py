@@ -12,7 +12,7 @@ from models.correlation import Returns
 from models.decisions import Source
 from models.drawdown import Drawdown
 from models.holdings import Holding, holdings_of
-from models.ledger import Ledger
+from models.ledger import EXPIRY_GRACE, Ledger
 from models.messages import Instrument, LimitProfile, OrderType
 from models.orders import Order, fills, open_orders
 from models.reasons import RejectReason
@@ -177,12 +177,15 @@ class Portfolio:
 
     # --- exposure of what is held, the candidate aside
 
-    def value_others(self, candidate: str | None, also: Collection[str] = ()) -> "Others":
+    def value_others(
+        self, candidate: str | None, also: Collection[str] = (), *, price_unknown: bool = True
+    ) -> "Others":
         """Price every holding but the candidate's.
 
         Args:
             candidate: Its price has a ladder of its own.
             also: Symbols to price though the account holds nothing of them on balance.
+            price_unknown: Look for a price also where a symbol has no record.
         """
         valued: list[Valued] = []
         gross = if_bought = if_sold = ZERO
@@ -196,7 +199,8 @@ class Portfolio:
             instrument = self.instrument(symbol)
             if instrument is None:
                 unknown.append(symbol)
-                continue
+                if not price_unknown:
+                    continue
             quote = self.mark(symbol)
             if quote is None:
                 quote = self.fallback(symbol)
@@ -204,6 +208,8 @@ class Portfolio:
                     missing.setdefault(self.missing_price(symbol), []).append(symbol)
                     continue
                 fallbacks.append(symbol)
+            if instrument is None:
+                continue
             value = quote.price * instrument.multiplier
             sector = instrument.sector or SECTOR_UNKNOWN
             amount = holding.worst * value
@@ -267,11 +273,20 @@ class Portfolio:
             if execution.event_time >= self.clock - KEPT:
                 yield execution
 
-    def overfilled(self, symbol: str) -> bool:
-        """Tell whether a recent execution in `symbol`, or a replacement, went beyond its approval."""
+    def overfilled(self, symbol: str, *, lapsed: bool = False) -> bool:
+        """Tell whether a recent execution in `symbol`, or a replacement, went beyond its approval.
+
+        Args:
+            symbol: The symbol.
+            lapsed: Look at orders, too, whose reservation has ended since the account's last decision.
+        """
         book, ledger = self.account.book, self.account.ledger
         orders = {execution.intent_id for execution in self.recent_executions(symbol)}
-        orders.update(ledger.open.get(symbol, ()))
+        orders.update(
+            intent_id
+            for intent_id, approval in ledger.open.get(symbol, {}).items()
+            if lapsed or self.clock < approval.expires_at + EXPIRY_GRACE
+        )
         for intent_id in orders:
             approval = ledger.approvals.get(intent_id or "")
             if approval is None or approval.symbol != symbol:
@@ -308,6 +323,13 @@ class Others(NamedTuple):
     def complete(self) -> bool:
         """Whether every holding has an instrument and a price."""
         return not self.unknown and not self.missing
+
+    @property
+    def unpriced(self) -> frozenset[str]:
+        """Those that have none."""
+        if self.complete:
+            return frozenset()
+        return frozenset(self.unknown).union(*self.missing.values())
 
 
 class Deductions(NamedTuple):

@@ -1,5 +1,6 @@
 """An order intent beside what is known of its account: the inputs that the checks share."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import cached_property
 from typing import NamedTuple
@@ -94,6 +95,15 @@ class Request:
         """How many units take the place of the target's, and add to nothing while both are live."""
         return ZERO if self.target is None else Together(self._own_side(), units).slack(self.target)
 
+    @cached_property
+    def own_slack(self) -> Decimal:
+        """The same among the strategy's own orders, for what is the strategy's own."""
+        strategy = self.intent.strategy
+        if self.target is None or self.target.approval.strategy != strategy:
+            return ZERO
+        own = [order for order in self._own_side() if order.approval.strategy == strategy]
+        return Together(own, units).slack(self.target)
+
     def _own_side(self) -> list[Order]:
         """Return the open orders of the intent's symbol and side."""
         own = (self.intent.symbol, self.intent.side)
@@ -129,7 +139,8 @@ class Request:
     @cached_property
     def others(self) -> Others:
         """The rest of the account, priced; with it what only the strategy's budget asks for."""
-        return self.portfolio.value_others(self.intent.symbol, () if self.budget is None else self.attributed)
+        also = () if self.budget is None else self.attributed
+        return self.portfolio.value_others(self.intent.symbol, also, price_unknown=self.rules > 1)
 
     @cached_property
     def assessment(self) -> Assessment | None:
@@ -224,18 +235,19 @@ class Request:
             self.candidate.quote,
             self.instrument,
         )
-        if limits is None or equity is None or quote is None or instrument is None:
+        if limits is None:
             return None
-        if self.needs_atr and self.atr is None:
+        lacking = equity is None or quote is None or instrument is None or (self.needs_atr and self.atr is None)
+        if self.rules == 1 and lacking:
             return None
         return size_opening(
             limits,
             self.intent,
             equity=equity,
-            price=quote.price,
+            price=None if quote is None else quote.price,
             atr=None if self.atr is None else self.atr.value,
-            lot=instrument.lot,
-            multiplier=instrument.multiplier,
+            lot=None if instrument is None else instrument.lot,
+            multiplier=None if instrument is None else instrument.multiplier,
             probation=self.strategy_state is StrategyState.PROBATION,
         )
 
@@ -252,7 +264,7 @@ class Request:
             return self.split(self.intent.quantity)
         if self.closes:
             return self.split(self.reducible)
-        if self.sizing is None or self.sizing.quantity is None:
+        if self.sizing is None or self.sizing.quantity is None or self.value is None:
             return None
         return self.split(self.sizing.quantity)
 
@@ -294,8 +306,22 @@ class Request:
     @cached_property
     def cluster(self) -> Cluster:
         """The candidate's correlated group among the account's symbols."""
-        held = [valued.holding.symbol for valued in self.others.valued if valued.holding.worst]
+        if self.rules == 1:
+            held = [valued.holding.symbol for valued in self.others.valued if valued.holding.worst]
+        else:
+            held = [symbol for symbol in self.portfolio.holdings if symbol != self.intent.symbol]
         return self.portfolio.returns.cluster(self.intent.symbol, held, self.portfolio.day)
+
+    def unpriced(self, symbols: Iterable[str]) -> bool:
+        """Tell whether one of these symbols, the candidate aside, could not be valued."""
+        if self.rules == 1:
+            return not self.others.complete
+        return bool(self.others.unpriced) and not self.others.unpriced.isdisjoint(symbols)
+
+    @cached_property
+    def closes_only(self) -> bool:
+        """Whether an absent quantity asks to close, and never for an opening."""
+        return self.rules > 1 and self.intent.quantity is None and self.closes
 
     # --- models
 
@@ -305,7 +331,9 @@ class Request:
 
         Nothing where the account could not be valued whole.
         """
-        if self.limits is None or self.portfolio.equity is None or self.value is None or not self.others.complete:
+        if self.limits is None or self.portfolio.equity is None or self.value is None:
+            return {}
+        if self.unpriced(self.portfolio.holdings):
             return {}
         held = {
             valued.holding.symbol: signed_amount(valued.holding.if_bought, valued.holding.if_sold, valued.value)
@@ -367,7 +395,7 @@ class Request:
             Flag.PRICE_FALLBACK: bool(self.others.fallbacks),
             Flag.PRICE_FROM_INTENT: self.candidate.from_intent,
             Flag.RETURNS_INSUFFICIENT: any(not member.known for member in self.cluster.members),
-            Flag.OVERFILL: portfolio.overfilled(symbol),
+            Flag.OVERFILL: portfolio.overfilled(symbol, lapsed=self.rules == 1),
             Flag.ORPHAN_FILL: portfolio.orphaned(symbol),
             Flag.STRATEGY_PROBATION: self.strategy_state is StrategyState.PROBATION,
         }

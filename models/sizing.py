@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
+from models.book import ZERO
 from models.limits import Limits, SizingMethod
 from models.messages import OrderIntent
 from models.reasons import RejectReason
@@ -22,53 +23,62 @@ def size_opening(
     limits: Limits,
     intent: OrderIntent,
     *,
-    equity: Decimal,
-    price: Decimal,
+    equity: Decimal | None,
+    price: Decimal | None,
     atr: Decimal | None,
-    lot: Decimal,
-    multiplier: Decimal,
+    lot: Decimal | None,
+    multiplier: Decimal | None,
     probation: bool,
-) -> Sizing:
+) -> Sizing | None:
     """Return the opening quantity: the budget over the unit, floored to the lot, never rounded up.
+
+    None where the method needs something that is not there.
 
     Args:
         limits: The method and its parameters.
         intent: May bring a stop distance and, for KELLY, the strategy's record.
         equity: Account currency, positive.
-        price: Account currency per unit, positive.
+        price: Account currency per unit, positive; needed by FIXED_PERCENT and FIXED_DOLLAR.
         atr: Average true range, account currency per unit; needed by VOLATILITY_ADJUSTED and KELLY without a stop.
         lot: Units, positive.
         multiplier: Account currency per unit and point of price, positive.
         probation: Halves the budget.
     """
-    share = PROBATION_SHARE if probation else Decimal(1)
-
-    def over(budget: Decimal, unit: Decimal) -> Sizing:
-        return Sizing(budget * share // (unit * lot) * lot)
-
-    match limits.sizing_method:
-        case SizingMethod.NONE:
-            return Sizing(None)
-        case SizingMethod.FIXED_PERCENT:
-            return over(limits.fixed_percent * equity, price * multiplier)
-        case SizingMethod.FIXED_DOLLAR:
-            assert limits.fixed_dollar is not None  # a profile without it is refused
-            return over(limits.fixed_dollar, price * multiplier)
+    method = limits.sizing_method
+    if method is SizingMethod.NONE:
+        return Sizing(None)
+    edge = _edge(limits, intent) if method is SizingMethod.KELLY else ZERO
+    if isinstance(edge, RejectReason):
+        return Sizing(None, (edge,))
 
     distance = intent.stop_distance
-    if distance is None:
-        assert atr is not None  # the caller knows that these methods need one
+    if distance is None and atr is not None:
         distance = limits.atr_multiple * atr
-    unit = distance * multiplier
-    if limits.sizing_method is SizingMethod.VOLATILITY_ADJUSTED:
-        return over(limits.risk_per_trade * equity, unit)
+    by_price = method in (SizingMethod.FIXED_PERCENT, SizingMethod.FIXED_DOLLAR)
+    risk = price if by_price else distance
+    if equity is None or lot is None or multiplier is None or risk is None:
+        return None
+    unit = risk * multiplier
+    match method:
+        case SizingMethod.FIXED_PERCENT:
+            budget = limits.fixed_percent * equity
+        case SizingMethod.FIXED_DOLLAR:
+            assert limits.fixed_dollar is not None  # a profile without it is refused
+            budget = limits.fixed_dollar
+        case SizingMethod.VOLATILITY_ADJUSTED:
+            budget = limits.risk_per_trade * equity
+        case _:
+            assert intent.payoff is not None  # else there were no edge
+            budget, unit = limits.kelly_fraction * edge * equity, intent.payoff * unit
+    share = PROBATION_SHARE if probation else Decimal(1)
+    return Sizing(budget * share // (unit * lot) * lot)
 
+
+def _edge(limits: Limits, intent: OrderIntent) -> Decimal | RejectReason:
+    """Return b*f*, of Kelly (1956): f* = p - (1 - p)/b, times b so that nothing is divided."""
     if intent.win_rate is None or intent.payoff is None or intent.trades is None:
-        return Sizing(None, (RejectReason.TOO_FEW_TRADES,))
+        return RejectReason.TOO_FEW_TRADES
     if intent.trades < limits.kelly_trades_min:
-        return Sizing(None, (RejectReason.TOO_FEW_TRADES,))
-    # Kelly (1956): f* = p - (1 - p)/b, taken times b so that nothing is divided.
+        return RejectReason.TOO_FEW_TRADES
     edge = intent.win_rate * intent.payoff - (1 - intent.win_rate)
-    if edge <= 0:
-        return Sizing(None, (RejectReason.NO_EDGE,))
-    return over(limits.kelly_fraction * edge * equity, intent.payoff * unit)
+    return edge if edge > 0 else RejectReason.NO_EDGE

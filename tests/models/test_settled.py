@@ -84,7 +84,7 @@ def test_an_absent_quantity_closes_what_is_open() -> None:
     world.mark("S")
     assert approved(world.submit("S", "SELL")) == 70
     assert numbers(world.submit("S", "SELL")) == [36]  # all of it is claimed
-    assert numbers(world.submit("T", "BUY", limit_price="100")) == [12]
+    assert numbers(world.submit("T", "BUY", limit_price="100")) == [12, 36]
     world.mark("T")
     assert numbers(world.submit("T", "BUY")) == [36]  # method NONE sizes nothing
 

@@ -48,7 +48,9 @@ def size(limits: dict[str, Any] | None = None, said: dict[str, Any] | None = Non
         "multiplier": "1",
         "probation": False,
     }
-    return size_opening(Limits(**decimals(limits or {})), intent(**(said or {})), **decimals(defaults | inputs))
+    found = size_opening(Limits(**decimals(limits or {})), intent(**(said or {})), **decimals(defaults | inputs))
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
