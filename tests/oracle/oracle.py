@@ -106,11 +106,8 @@ class Oracle:
             "reasons": reasons,
             "warnings": set(),
             "missing": set(),
-            "closes": False,
             "aged": False,
-            "old_overfill": False,
             "enlarged": False,
-            "replaces_other": False,
             "checks": {number: Check(number, "FAIL") for number in reasons},
             "reservation": None,
             "throttle": None,
@@ -153,11 +150,8 @@ class Oracle:
             "price": q.price.value,
             # What tells one kind of disagreement from another.
             "missing": {c.number for c in verdict.checks if c.outcome in ("FAIL", "EXEMPT")},
-            "closes": closes,
             "aged": q.book.aged(),
-            "old_overfill": q.book.overfilled(q.symbol, old=True),
             "enlarged": q.book.enlarged(q.symbol),
-            "replaces_other": q.target is not None,
         }
 
     @staticmethod
