@@ -5,16 +5,18 @@ record there is another log, whatever its length; the checkpoint is then of no u
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
 from models.canonical import sha256
-from models.state import State
+from models.decisions import AsOf
+from streams.ledger import Appended
 from streams.operations import OperatorError
 from streams.reader import Bounds, Reader
 from streams.records import SHARED_INPUTS, Outgoing, Record, Topic, TopicPartition
-from streams.replica import SharedReplica
+from streams.replica import Replica
 from streams.store import FORMAT, VECTOR_KEY, Row, Store, encode_vector
 
 _STABLE: Final = frozenset(Topic) - {Topic.CHECKPOINTS, Topic.DEAD_LETTERS}
@@ -53,21 +55,39 @@ class Anchor(NamedTuple):
 
 
 class Trail:
-    """The last record taken in of each topic."""
+    """The last record taken in of each topic.
 
-    def __init__(self, anchors: Mapping[Topic, Anchor] | None = None) -> None:
+    Args:
+        anchors: Those of a checkpoint.
+        held: Topics whose anchors stay where they are until `release`.
+    """
+
+    def __init__(
+        self, anchors: Mapping[Topic, Anchor] | None = None, *, held: AbstractSet[Topic] = frozenset()
+    ) -> None:
         self._anchors = dict(anchors or {})
+        self._held = held
         self._last: dict[Topic, tuple[int, bytes | None, bytes | None]] = {}
 
     def note(self, topic: Topic, offset: int, key: bytes | None, value: bytes | None) -> None:
         """Remember a record."""
         self._last[topic] = (offset, key, value)  # Hashed when a cut asks: once a second, not once a record.
 
+    def note_appended(self, appended: Mapping[Topic, Appended]) -> None:
+        """Remember what a commit published. Checkpoints are read whole or not at all: they have no anchor."""
+        for topic, last in appended.items():
+            if topic is not Topic.CHECKPOINTS:
+                self.note(topic, last.offset, last.record.key, last.record.value)
+
     def anchors(self) -> dict[Topic, Anchor]:
         """Return the last record of each topic, as an anchor."""
-        self._anchors |= {topic: Anchor.at(*last) for topic, last in self._last.items()}
-        self._last.clear()
+        for topic in self._last.keys() - self._held:
+            self._anchors[topic] = Anchor.at(*self._last.pop(topic))
         return dict(self._anchors)
+
+    def release(self) -> None:
+        """Let every anchor move."""
+        self._held = frozenset()
 
 
 def stored_anchors(trail: Trail) -> dict[str, list[int | str]]:
@@ -87,12 +107,25 @@ def shared_through(vector: Vector | None) -> dict[Topic, int]:
     return {topic: stored.get(topic, -1) for topic in SHARED_INPUTS}
 
 
-def partition_vector(state: State, trail: Trail, shared: SharedReplica) -> Vector:
-    """Return the vector of a partition's rows."""
+def known_of(vector: Vector | None) -> AsOf:
+    """Return the furthest that any decision or halt in a checkpoint may have known each topic."""
+    nothing = dict.fromkeys(AsOf.model_fields, -1)
+    return AsOf.model_construct(**(nothing if vector is None else vector["known"]))
+
+
+def partition_vector(replica: Replica, trail: Trail, through: Mapping[Topic, int]) -> Vector:
+    """Return the vector of a partition's rows.
+
+    Args:
+        replica: The state that has these rows.
+        trail: The last records taken in.
+        through: Up to where dead letters of the shared topics have been published, this commit's among them.
+    """
     return {
-        "state": state.vector(),
+        "state": replica.state.vector(),
         "anchors": stored_anchors(trail),
-        "shared": {topic.value: shared.folded(topic) for topic in SHARED_INPUTS},
+        "known": replica.knows.model_dump(),
+        "shared": {topic.value: through[topic] for topic in SHARED_INPUTS},
     }
 
 
@@ -187,14 +220,14 @@ async def restore(store: Store, place: TopicPartition, reader: Reader) -> Vector
     return vector
 
 
-async def require_format(place: TopicPartition, reader: Reader) -> None:
-    """Check that `checkpoints` was last written as this program writes it, so that it may be added to.
+async def newest_vector(place: TopicPartition, reader: Reader) -> Vector:
+    """Return the newest vector in `checkpoints`, written as this program writes it, so that it may be added to.
 
     A checkpoint adds what changed since the one before. On top of rows that another program wrote in the meantime, or
     of none, that would be a mixture, and some day somebody would restore it.
 
     Raises:
-        UnusableError: If it was not.
+        UnusableError: If it was not written so, or there is none.
     """
     held = (await reader.bounds([place]))[place]
     newest: list[bytes | None] = []
@@ -207,13 +240,32 @@ async def require_format(place: TopicPartition, reader: Reader) -> None:
     while start > held.beginning and not newest:
         start, span = max(held.beginning, held.end - span), span * 16
         await reader.read_to_end({place: start}, note)
-    if not newest or newest[-1] is None or _format_of(newest[-1]) != FORMAT:
+    vector = decode_vector(newest[-1]) if newest else None
+    if vector is None:
         raise UnusableError(f"{place} does not hold the checkpoint before it: another version was here")
+    return vector
 
 
-def _format_of(vector: bytes) -> object:
+async def is_newest(vector: Vector, place: TopicPartition, reader: Reader) -> bool:
+    """Tell whether a disk's checkpoint is the newest in `checkpoints`, and not one before it.
+
+    Raises:
+        UnusableError: If it cannot be gone on from: the topic was last written by another version, or is not as far.
+            What changed since would be added to rows that the topic does not have.
+    """
+    newest = await newest_vector(place, reader)
+    reached = anchors_of(newest)
+    for topic, anchor in anchors_of(vector).items():
+        if topic not in reached or reached[topic].offset < anchor.offset:
+            raise UnusableError(f"{place} is behind it: of {topic} it does not know offset {anchor.offset}")
+    return newest == vector
+
+
+def decode_vector(value: bytes | None) -> Vector | None:
+    """Return the vector in a record; None where it is another version's, or none."""
     try:
-        return orjson.loads(vector)["format"]
+        vector: Vector = orjson.loads(value or b"null")
+        return vector if vector["format"] == FORMAT else None
     except (KeyError, TypeError, ValueError):
         return None
 

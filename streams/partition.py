@@ -25,7 +25,7 @@ from streams.checkpoint import Trail, Vector
 from streams.codec import encode_decision, encode_halt
 from streams.ledger import Ledger
 from streams.operations import fail_stop, warn_unauthorized
-from streams.records import Batch, Outgoing, Record, Topic
+from streams.records import SHARED_INPUTS, Batch, Outgoing, Record, Topic
 from streams.replica import Replica, SharedReplica
 from streams.store import Row, Store
 from streams.tables import AccountTables
@@ -199,9 +199,7 @@ class Partition:
             owed += checkpoint.outgoing(*cut)
         if owed:
             appended = await self._ledger.commit(owed)  # 2
-            appended.pop(Topic.CHECKPOINTS, None)  # They are read whole or not at all.
-            for topic, last in appended.items():  # 3
-                self._trail.note(topic, last.offset, last.record.key, last.record.value)
+            self._trail.note_appended(appended)  # 3
             self.commits += 1
         self._decided_to = position
         if cut is not None:
@@ -236,7 +234,8 @@ class Partition:
         state.changed.clear()
         self._unsaved = False
         self._saved_at = time.monotonic()
-        return Cut(rows, checkpoint.partition_vector(state, self._trail, self._shared))
+        through = {topic: self._shared.folded(topic) for topic in SHARED_INPUTS}
+        return Cut(rows, checkpoint.partition_vector(self.replica, self._trail, through))
 
     async def close(self) -> None:
         """Finish the transaction in hand, save a checkpoint, and let go. Undecided intents are the next owner's."""

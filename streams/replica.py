@@ -4,7 +4,7 @@ It reads nothing, writes nothing and waits for nothing; records come from whoeve
 is harmless: one at or below what is folded changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from models.canonical import sha256
@@ -13,7 +13,7 @@ from models.ledger import Chain
 from models.refusal import Refusal, Refused
 from models.state import Shared, State
 from streams.codec import Codec, LedgerError, decode_decision, decode_halt, encode_dead_letter
-from streams.records import SHARED_INPUTS, Outgoing, Record, Topic
+from streams.records import Outgoing, Record, Topic
 from streams.signatures import verify
 
 
@@ -89,6 +89,11 @@ class Replica:
         self.known = AsOf(fills=-1, equity_ticks=-1, daily_returns=-1, reference=-1)
         """The furthest that any decision or halt folded here knew each topic."""
 
+    @property
+    def knows(self) -> AsOf:
+        """The furthest that any decision or halt knew each topic: those folded, and those taken here until now."""
+        return _furthest(self.known, self.state.as_of)
+
     def folded(self, topic: Topic) -> int:
         """Return the last offset folded of an input topic (decided, of `order-intents`), -1 for none."""
         match topic:
@@ -142,7 +147,7 @@ class Replica:
 
     def _fold_decision(self, record: Record) -> Folded:
         decision = decode_decision(record)
-        self._note(decision.as_of)
+        self.note(decision.as_of)
         if decision.intent_offset <= self.state.intents_offset:
             return NOTHING
         account = decision.account
@@ -153,7 +158,7 @@ class Replica:
 
     def _fold_halt(self, record: Record) -> Folded:
         halt = decode_halt(record)
-        self._note(halt.as_of)
+        self.note(halt.as_of)
         chain = self.state.accounts[halt.account].ledger.halts
         if halt.seq <= chain.seq:
             return NOTHING
@@ -161,19 +166,9 @@ class Replica:
         self.state.fold_halt(halt)
         return Folded(halt.account)
 
-    def note(self, shared: Mapping[Topic, int]) -> None:
-        """Remember how far the decisions and halts of a checkpoint may have known the shared topics."""
-        daily_returns, reference = (shared[topic] for topic in SHARED_INPUTS)
-        self._note(AsOf(fills=-1, equity_ticks=-1, daily_returns=daily_returns, reference=reference))
-
-    def _note(self, as_of: AsOf) -> None:
-        known = self.known
-        self.known = AsOf.model_construct(
-            fills=max(known.fills, as_of.fills),
-            equity_ticks=max(known.equity_ticks, as_of.equity_ticks),
-            daily_returns=max(known.daily_returns, as_of.daily_returns),
-            reference=max(known.reference, as_of.reference),
-        )
+    def note(self, as_of: AsOf) -> None:
+        """Remember how far a decision, a halt, or those of a checkpoint knew each topic."""
+        self.known = _furthest(self.known, as_of)
 
     def decide(self, record: Record, *, rules: int = RULES) -> RiskDecision:
         """Answer one record of `order-intents` in the present state. Pure; `fold_decision` takes the answer in."""
@@ -208,6 +203,15 @@ class Replica:
 
 def _unauthorized(refusals: Iterable[Refusal]) -> str | None:
     return next((each.why for each in refusals if each.unauthorized), None)
+
+
+def _furthest(one: AsOf, other: AsOf) -> AsOf:
+    return AsOf.model_construct(
+        fills=max(one.fills, other.fills),
+        equity_ticks=max(one.equity_ticks, other.equity_ticks),
+        daily_returns=max(one.daily_returns, other.daily_returns),
+        reference=max(one.reference, other.reference),
+    )
 
 
 def _verify_link(record: Record, message: RiskDecision | TradingHalt, chain: Chain) -> None:

@@ -30,7 +30,7 @@ from models.decisions import RULES
 from models.specimen import specimen
 from streams.operations import DISK_REMEDY, OperatorError, say
 
-_LAYOUT: Final = 2
+_LAYOUT: Final = 3
 """Raised by hand when this package's own share of a checkpoint changes: names of tables, keys, the vector."""
 
 

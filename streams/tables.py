@@ -94,6 +94,10 @@ class AccountTables:
             self._count(name, account.row_count)
         return cut
 
+    def rows_of(self, names: AbstractSet[str]) -> int:
+        """Return how many rows some accounts that are in memory have by now."""
+        return sum(self._accounts[name].row_count for name in names)
+
     def trim(self, pinned: AbstractSet[str]) -> None:
         """Forget accounts whose rows are beyond the capacity, those not asked for the longest first.
 

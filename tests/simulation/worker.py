@@ -1,29 +1,32 @@
 """One worker process: the real recovery, ownership, partition and ledger over a broker and a disk in memory."""
 
+import copy
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final, NoReturn
 
 import pytest
 
 from models.decisions import AsOf
 from streams import checkpoint, ownership, partition, recovery
+from streams.checkpoint import Vector, decode_vector, known_of
 from streams.codec import Codec
-from streams.ledger import Ledger
+from streams.ledger import Appended, Ledger
 from streams.ownership import Ownership
 from streams.partition import Partition
 from streams.reader import Bounds
 from streams.records import ACCOUNT_INPUTS, SHARED_INPUTS, Batch, Outgoing, Record, Topic, TopicPartition
-from streams.recovery import Opened, Recovery
+from streams.recovery import Opened, Recovery, Source
 from streams.replica import SharedReplica
-from streams.tables import AccountTables
+from streams.store import VECTOR_KEY
 from tests.simulation.broker import NAMES, SETTINGS, Log, LogReader, producer
 from tests.simulation.disk import Disk, DiskStore
 from tests.simulation.faults import Faults, StoppedError
 
+UNSAVED_ROWS: Final = (0, 12, recovery.UNSAVED_ROWS)
+"""How many rows wait for a checkpoint while a partition is being opened: one of these."""
 REDELIVERED: Final = 4
 """So many offsets of what was delivered may come again."""
 
@@ -39,10 +42,24 @@ def small_and_mortal() -> Iterator[None]:
         patch.setattr(partition, "fail_stop", _fail_stop)
         patch.setattr(partition, "DECISIONS_MAX", 6)
         patch.setattr(partition, "SLICE_SECONDS", -1.0)  # Others have their turn after every decision.
-        patch.setattr(recovery, "AccountTables", partial(AccountTables, capacity=1))
         patch.setattr(checkpoint, "_RESTORE_ROWS", 5)
         patch.setattr(ownership, "say", lambda *_, **__: None)
+        for module in (partition, recovery):
+            patch.setattr(module, "warn_unauthorized", lambda *_: None)
         yield
+
+
+class CountingLedger(Ledger):
+    """Counts what is published while a partition is being opened."""
+
+    tried = stood = 0
+
+    async def commit(self, records: Iterable[Outgoing]) -> dict[Topic, Appended]:
+        """Publish records."""
+        self.tried += 1
+        appended = await super().commit(records)
+        self.stood += 1
+        return appended
 
 
 class LogBroadcast:
@@ -90,6 +107,12 @@ class LogBroadcast:
         return [letter for topic, offset, letter in self._letters if offset > through[topic]]
 
 
+def newest_vector(log: Log) -> Vector | None:
+    """Return the newest vector of this program in `checkpoints`; None where another's is newer, or there is none."""
+    found = (each for each in reversed(log.entries[Topic.CHECKPOINTS]) if each is not None and each.key == VECTOR_KEY)
+    return decode_vector(next((each.value for each in found), None))
+
+
 class Worker:
     """One process on one machine. It lives on without the partition, and may be given it again.
 
@@ -125,15 +148,27 @@ class Worker:
 
     async def open(self) -> None:
         """Take the partition over."""
+        vectors = {Source.DISK: copy.deepcopy(self._disk.vector), Source.TOPIC: newest_vector(self._log)}
         store: Any = DiskStore(self._disk, self.faults)
         broadcast: Any = self.broadcast
         reader: Any = LogReader(self._log, self._chance, self.faults)
-        ledger = Ledger(0, SETTINGS, NAMES, producer=producer(self._log, self.faults))
-        self.opened = await Recovery(
-            ledger, lambda: store, codec=self._codec, broadcast=broadcast, reader=reader
-        ).open()
-        for topic, known in self.opened.shared_through.items():
-            assert self.broadcast.replica.folded(topic) >= known, f"the checkpoint's writer knew more of {topic}"
+        ledger = CountingLedger(0, SETTINGS, NAMES, producer=producer(self._log, self.faults))
+        opening = Recovery(
+            ledger,
+            lambda: store,
+            codec=self._codec,
+            broadcast=broadcast,
+            reader=reader,
+            cached_rows=1,
+            unsaved_rows=self._chance.choice(UNSAVED_ROWS),
+        )
+        try:
+            self.opened = await opening.open()
+        finally:
+            self._happened["a checkpoint is saved while opening"] += ledger.stood
+            self._happened["a worker is gone while it saves in opening"] += ledger.tried > ledger.stood
+        known = known_of(vectors.get(self.opened.source))
+        assert self.broadcast.replica.covers(known), f"the checkpoint's writer knew more: {known}"
         self._ownership._install(self.opened)
         self._pause()
         self._happened[f"opened from {self.opened.source}"] += 1

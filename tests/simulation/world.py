@@ -11,8 +11,9 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from streams.records import ACCOUNT_INPUTS, Topic
+from streams.store import VECTOR_KEY
 from streams.tables import ACCOUNT_TABLES
-from tests.simulation.broker import Log
+from tests.simulation.broker import SETTINGS, Log
 from tests.simulation.disk import Disk, DiskStore
 from tests.simulation.faults import ENDS, BrokerError, Crash, Faults, FencedError, StoppedError
 from tests.simulation.messages import Messages
@@ -64,6 +65,7 @@ class World:
             self._swap_disk: 1,
             self._lose_power: 1,
             self._compact: 3,
+            self._other_version: 1,
         }
         await self._chance.choices(list(actions), list(actions.values()))[0]()
 
@@ -211,6 +213,16 @@ class World:
     async def _compact(self) -> None:
         self.happened["checkpoints are compacted"] += self.log.compact(Topic.CHECKPOINTS)
 
+    async def _other_version(self) -> None:
+        """Let a worker of another version have the partition: `checkpoints` ends with rows of its own."""
+        if self._busy or self._chance.random() < 0.7:
+            return
+        self.workers = []
+        self.log.fence(f"{SETTINGS.application_id}-0")
+        self.log.append(Topic.CHECKPOINTS, b"ledger\0A\0iother", b'{"a row":"of another version"}')
+        self.log.append(Topic.CHECKPOINTS, VECTOR_KEY, b'{"format":0}')
+        self.happened["another version writes checkpoints"] += 1
+
     # --- the end
 
     async def finish(self) -> None:
@@ -242,7 +254,11 @@ class World:
         """Leave nothing but the topics."""
         self.disks = [Disk() for _ in range(MACHINES)]
 
+    def store(self) -> DiskStore:
+        """Return the last checkpoint on a disk."""
+        return DiskStore(self.disks[self.machine or 0], Faults(self._chance, self.happened, 0))
+
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Return the rows of the last checkpoint."""
-        store = DiskStore(self.disks[self.machine or 0], Faults(self._chance, self.happened, 0))
+        """Return its rows."""
+        store = self.store()
         return {table: store.rows(table) for table in ACCOUNT_TABLES}

@@ -2,30 +2,36 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
+import orjson
 import pytest
 
 from models.canonical import canonical_bytes
 from models.decisions import AsOf, TradingHalt
-from models.messages import EquityMark, ExecutionType, Fill, LimitProfile, Side
+from models.messages import EquityMark, ExecutionType, Fill, LimitProfile, OrderIntent, OrderType, Side
+from models.portfolio import Account
 from streams import checkpoint, recovery
-from streams.codec import decode_halt
+from streams.codec import decode_decision, decode_halt
 from streams.operations import OperatorError
 from streams.ownership import _named_record
 from streams.publisher import Message, destination
 from streams.reader import Bounds
 from streams.records import Outgoing, Record, Topic, TopicPartition
-from streams.recovery import Source
+from streams.recovery import Recovery, Source
 from streams.replica import Replica
 from streams.starter import starter_records
+from streams.store import DamagedError
+from streams.tables import AccountTables
 from tests.simulation import worker as simulated_worker
 from tests.simulation.broker import Log, LogReader
-from tests.simulation.checks import fresh_rows
+from tests.simulation.checks import FOLDED, fresh_rows
 from tests.simulation.disk import Disk
+from tests.simulation.messages import ACCOUNTS
 from tests.simulation.worker import LogBroadcast, Worker, quiet_worker
 from tests.simulation.world import World
 
@@ -45,11 +51,24 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
 
 @pytest.fixture
 def world() -> World:
-    """A gate with some history behind it, at rest."""
-    world = World(11)
+    """A gate with some history behind it, at rest: the first one whose checkpoint knows something of every topic."""
+    return next(world for world in map(_lived, count()) if world is not None)
+
+
+def _lived(seed: int) -> World | None:
+    world = World(seed)
     asyncio.run(world.run(80))
-    assert world.log.records()[Topic.TRADING_HALTS]
-    return world
+    halts, decisions = (world.log.records()[topic] for topic in (Topic.TRADING_HALTS, Topic.RISK_DECISIONS))
+    anchored = checkpoint.anchors_of(_vector(world)).keys()
+    enough = len(halts) > 1 and len(decisions) > len(ACCOUNTS) and anchored >= set(FOLDED)
+    return world if enough and not any(disk.foreign for disk in world.disks) else None
+
+
+def _vector(world: World) -> dict[str, Any]:
+    """Return the vector of the last checkpoint on the disk."""
+    vector = world.disks[world.machine or 0].vector
+    assert vector is not None
+    return vector
 
 
 def _reopen(world: World) -> Source:
@@ -86,9 +105,7 @@ def test_no_less_of_reference_is_known_than_to_the_writer_of_the_checkpoint(
             waited_for.append(as_of)
             await super().covers(as_of)
 
-    assert world.machine is not None
-    vector = world.disks[world.machine].vector
-    assert vector is not None
+    vector = _vector(world)
     if source is Source.TOPIC:
         world.lose_every_disk()
     monkeypatch.setattr(simulated_worker, "LogBroadcast", Noting)
@@ -96,40 +113,50 @@ def test_no_less_of_reference_is_known_than_to_the_writer_of_the_checkpoint(
     asyncio.run(world.finish())
     assert world.workers[0].opened.source is source
     [known] = waited_for
-    assert known.reference == vector["shared"]["reference"] > 0
-    assert known.daily_returns == vector["shared"]["daily-returns"]
+    assert known == AsOf(**vector["known"])
+    assert known.reference > 0
 
 
-def _another_log(disk: Disk) -> None:
-    assert disk.vector is not None
-    disk.vector["anchors"]["equity-ticks"][1] = "0" * 16
+def _another_log(vector: dict[str, Any]) -> None:
+    vector["anchors"]["equity-ticks"][1] = "0" * 16
 
 
-def _beyond_the_end(disk: Disk) -> None:
-    assert disk.vector is not None
-    disk.vector["anchors"]["fills"][0] += 1000
+def _beyond_the_end(vector: dict[str, Any]) -> None:
+    vector["anchors"]["fills"][0] += 1000
 
 
-def _no_record_there(disk: Disk) -> None:
-    assert disk.vector is not None
-    disk.vector["anchors"]["risk-decisions"][0] += 1  # a marker
+def _no_record_there(vector: dict[str, Any]) -> None:
+    vector["anchors"]["risk-decisions"][0] += 1  # a marker
 
 
-def _another_chain(disk: Disk) -> None:
-    assert disk.vector is not None
-    disk.vector["anchors"].pop("risk-decisions")
-    disk.vector["state"]["intents"] = 3
+def _another_chain(vector: dict[str, Any]) -> None:
+    vector["anchors"].pop("risk-decisions")
+    vector["state"]["intents"] = 0
 
 
-@pytest.mark.parametrize("damage", [_another_log, _beyond_the_end, _no_record_there, _another_chain])
+DAMAGES = (_another_log, _beyond_the_end, _no_record_there, _another_chain)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_disk_that_does_not_fit_the_log_is_not_used(
-    world: World, said: Said, damage: Callable[[Disk], None]
+    world: World, said: Said, damage: Callable[[dict[str, Any]], None]
 ) -> None:
-    assert world.machine is not None
-    damage(world.disks[world.machine])
+    damage(_vector(world))
     assert _reopen(world) is Source.TOPIC
     [line] = said.lines
     assert (line["event"], line["checkpoint"]) == ("unusable", Source.DISK)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_checkpoint_that_does_not_fit_the_log_is_not_used(
+    world: World, said: Said, damage: Callable[[dict[str, Any]], None]
+) -> None:
+    """Wherever it is: the disk and the topic say the same."""
+    vector = _vector(world)
+    damage(vector)
+    world.log.append(Topic.CHECKPOINTS, b"vector", orjson.dumps(vector))
+    assert _reopen(world) is Source.BEGINNING
+    assert [line["checkpoint"] for line in said.lines] == [Source.DISK, Source.TOPIC]
 
 
 @pytest.mark.parametrize("newest", [b'{"format":0}', b"garbage", None])
@@ -186,6 +213,171 @@ def test_a_vector_far_from_the_end_is_found(world: World, said: Said) -> None:
     assert said.lines == []
 
 
+def _unsaved(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Let so many rows wait for a checkpoint while a partition is being opened."""
+    monkeypatch.setattr(simulated_worker, "UNSAVED_ROWS", (rows,))
+
+
+def _go_on(world: World) -> None:
+    """Let the log go on, and a checkpoint follow."""
+    for number in range(20):
+        _say(
+            world.log,
+            *(EquityMark(account=name, event_time=10**18 + number, equity=Decimal(number)) for name in ACCOUNTS),
+        )
+    asyncio.run(world.finish())
+
+
+@pytest.mark.parametrize(("rows", "source"), [(0, Source.TOPIC), (10**6, Source.DISK)])
+def test_a_disk_behind_the_topic_is_gone_on_from_where_no_save_is_needed(
+    world: World, said: Said, monkeypatch: pytest.MonkeyPatch, rows: int, source: Source
+) -> None:
+    """A save from there would name rows of the topic by a vector that is older than they are."""
+    disks = deepcopy(world.disks)
+    _go_on(world)
+    world.disks = disks
+    _unsaved(monkeypatch, rows)
+    assert _reopen(world) is source
+    assert ["checkpoint is newer" in str(line["because"]) for line in said.lines] == [True] * (rows == 0)
+
+
+class _CutError(Exception):
+    """The worker is gone."""
+
+
+def test_a_disk_that_knows_more_than_the_topic_is_not_used(
+    world: World, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another owner has begun anew and not come far: what changed since this disk would be added to too little."""
+    machine, disk = world.machine or 0, deepcopy(world.disks[world.machine or 0])
+    world.lose_every_disk()
+    world.log.append(Topic.CHECKPOINTS, b"vector", b'{"format":0}')
+    save = Recovery._save
+
+    async def last(self: Recovery, *arguments: Any) -> None:
+        await save(self, *arguments)
+        raise _CutError
+
+    _unsaved(monkeypatch, 0)
+    with monkeypatch.context() as cut:
+        cut.setattr(Recovery, "_save", last)
+        with pytest.raises(_CutError):
+            asyncio.run(world.finish())
+    world.disks[machine] = disk
+    assert _reopen(world) is Source.TOPIC
+    [line] = said.lines
+    assert "checkpoints/0 is behind it" in str(line["because"])
+
+
+def test_after_a_save_no_other_checkpoint_is_tried(world: World, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's own transactions may not show yet. It ends, and the next fence makes them final."""
+    world.lose_every_disk()
+    _unsaved(monkeypatch, 0)
+    _say(world.log, *(EquityMark(account=name, event_time=10**18, equity=Decimal(1)) for name in ACCOUNTS))
+    trim = recovery._Tail.trim
+
+    def damaged(tail: Any) -> None:
+        trim(tail)
+        raise DamagedError("no row can be read")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(recovery._Tail, "trim", damaged)
+        with pytest.raises(DamagedError):
+            asyncio.run(world.finish())
+    assert said.lines == []
+    assert _reopen(world) is Source.DISK
+
+
+class Resident(AccountTables):
+    """Notes how many accounts were in memory at most."""
+
+    most = 0
+
+    def __getitem__(self, name: str) -> Account:
+        account = super().__getitem__(name)
+        Resident.most = max(Resident.most, len(self))
+        return account
+
+
+def _in_fives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a reader hand over five records at a time."""
+    read = LogReader.read
+
+    async def few(self: LogReader, *arguments: Any) -> AsyncIterator[list[Record]]:
+        async for records in read(self, *arguments):
+            for start in range(0, len(records), 5):
+                yield records[start : start + 5]
+
+    monkeypatch.setattr(LogReader, "read", few)
+
+
+def _fleet(count: int) -> Log:
+    """Return a log in which so many accounts were marked, decided and filled."""
+    log = Log()
+    _say(log, *starter_records("USD", event_time=1))
+    names = [f"a{number}" for number in range(count)]
+    _say(log, *(EquityMark(account=name, event_time=100, equity=Decimal(100_000)) for name in names))
+    _say(log, *(_intent(name, 200) for name in names))
+
+    async def decide() -> None:
+        worker = quiet_worker(log, Disk())
+        await worker.open()
+        worker.deliver_all()
+        assert worker.partition is not None
+        while worker.partition.waiting:
+            await worker.commit(checkpoint=False)
+
+    asyncio.run(decide())
+    _say(log, *(_fill(number).model_copy(update={"account": name}) for number, name in enumerate(names)))
+    return log
+
+
+def _intent(account: str, time: int) -> OrderIntent:
+    return OrderIntent(
+        intent_id="i",
+        account=account,
+        strategy="s",
+        symbol="X",
+        side=Side.BUY,
+        quantity=Decimal(1),
+        order_type=OrderType.MARKET,
+        event_time=time,
+    )
+
+
+@pytest.mark.parametrize(("rows", "most"), [(40, 15), (10**6, 100)])
+def test_a_long_log_keeps_no_more_accounts_in_memory_than_wait_for_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, rows: int, most: int
+) -> None:
+    """In forty rows there is room for ten accounts, and five more come at a time; without saves all are kept."""
+    _unsaved(monkeypatch, 10**6)
+    log = _fleet(100)
+    _in_fives(monkeypatch)
+    _unsaved(monkeypatch, rows)
+    monkeypatch.setattr(Resident, "most", 0)
+    monkeypatch.setattr(recovery, "AccountTables", Resident)
+    worker = quiet_worker(log, Disk())
+    asyncio.run(worker.open())
+    assert worker.opened.source is Source.BEGINNING
+    assert (worker.opened.saves > 0) == (rows < 100)
+    assert most / 2 < Resident.most <= most
+
+
+def test_a_long_log_of_garbage_keeps_no_more_dead_letters_than_wait_for_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Log()
+    for number in range(100):
+        log.append(Topic.FILLS, b"A", b"garbage %d" % number)
+    _in_fives(monkeypatch)
+    _unsaved(monkeypatch, 10)
+    worker = quiet_worker(log, Disk())
+    asyncio.run(worker.open())
+    assert worker.opened.saves == 6
+    assert len(worker.opened.owed) == 10
+    assert len(log.records()[Topic.DEAD_LETTERS]) == 90
+
+
 def _bounded(monkeypatch: pytest.MonkeyPatch, topic: Topic, beginning: int, end: int | None = None) -> None:
     bounds = LogReader.bounds
 
@@ -215,8 +407,38 @@ def test_a_log_that_lost_what_decisions_rest_on_is_named(
 ) -> None:
     world.lose_every_disk()
     world.log.append(Topic.CHECKPOINTS, b"vector", None)
-    _bounded(monkeypatch, Topic.EQUITY_TICKS, 0, end=4)
-    with pytest.raises(OperatorError, match="equity-ticks/0 ends at offset 4, but decisions rest on offset"):
+    with pytest.raises(OperatorError, match=_without_the_last_tick(world, monkeypatch)):
+        asyncio.run(world.finish())
+    assert said.lines == []
+
+
+def _without_the_last_tick(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the log lose what the decisions rest on; return what the operator is to be told."""
+    log = world.log.records()
+    decisions = (decode_decision(record).as_of for record in log[Topic.RISK_DECISIONS])
+    halts = (decode_halt(record).as_of for record in log[Topic.TRADING_HALTS])
+    known = max(as_of.equity_ticks for as_of in (*decisions, *halts))
+    _bounded(monkeypatch, Topic.EQUITY_TICKS, 0, end=known)
+    return f"equity-ticks/0 ends at offset {known}, but decisions rest on offset {known}"
+
+
+def test_a_checkpoint_taken_while_opening_does_not_hide_what_the_log_lost(
+    world: World, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All decisions are in it and will not be read again, and the ticks that they rest on are not folded yet."""
+
+    async def cut(_: LogBroadcast, __: AsOf) -> None:
+        raise _CutError
+
+    world.lose_every_disk()
+    world.log.append(Topic.CHECKPOINTS, b"vector", None)
+    _unsaved(monkeypatch, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(LogBroadcast, "covers", cut)
+        with pytest.raises(_CutError):
+            asyncio.run(world.finish())
+    assert "equity-ticks" not in _vector(world)["anchors"]
+    with pytest.raises(OperatorError, match=_without_the_last_tick(world, monkeypatch)):
         asyncio.run(world.finish())
     assert said.lines == []
 
