@@ -95,6 +95,7 @@ class Reader:
             await self._consumer.stop()
             raise
         pace_empty_fetches(self._consumer)
+        await asyncio.sleep(0)  # A task that is cancelled before it has begun takes whoever stops it along.
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -103,6 +104,11 @@ class Reader:
             await self._consumer.stop()
         # A fetcher that was just changing its assignment misses the cancellation, and `stop` would wait for ever.
         self._consumer._fetcher._fetch_task.cancel()  # noqa: SLF001  # nothing public ends it a second time
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401  # aiokafka has no types
+        """The connections to the brokers, for requests that the consumer does not make."""
+        return self._consumer._client  # noqa: SLF001  # nothing public sends them
 
     def _kafka(self, partition: TopicPartition) -> KafkaPartition:
         return KafkaPartition(self._names[partition.topic], partition.partition)

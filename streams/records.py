@@ -53,6 +53,8 @@ class Record(NamedTuple):
     """The broker's clock when the record was appended, ns since the Unix epoch, UTC."""
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes]] | None = None
+    """None where they are not known."""
 
     @property
     def place(self) -> str:
@@ -129,4 +131,5 @@ class Names(Mapping[Topic, str]):
             fetched.timestamp * NANOSECONDS_PER_MILLISECOND,
             fetched.key,
             fetched.value,
+            fetched.headers,
         )

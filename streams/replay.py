@@ -22,16 +22,26 @@ INPUTS = {
 class Source(Protocol):
     """Where one partition's records come from, oldest first, up to ends that were fixed beforehand."""
 
-    def records(self, topic: Topic) -> AsyncGenerator[list[Record]]:
-        """Begin at the beginning of the partition's records of one topic (partition 0 of the shared ones)."""
+    def records(self, topic: Topic, start: int = 0) -> AsyncGenerator[list[Record]]:
+        """Begin at an offset of the partition's records of one topic (partition 0 of the shared ones)."""
         ...
 
 
-class Cursor:
-    """Reads one topic forward, and can look at the next record before taking it."""
+def _ignore(_record: Record) -> None:
+    pass
 
-    def __init__(self, batches: AsyncGenerator[list[Record]]) -> None:
+
+class Cursor:
+    """Reads one topic forward, and can look at the next record before taking it.
+
+    Args:
+        batches: The records.
+        taken: Told of every record as it is taken.
+    """
+
+    def __init__(self, batches: AsyncGenerator[list[Record]], taken: Callable[[Record], object] = _ignore) -> None:
         self._batches = batches
+        self._taken = taken
         self._batch: Iterator[Record] = iter(())
         self._next: Record | None = None
         self._ended = False
@@ -52,18 +62,26 @@ class Cursor:
         """Return the next record and move past it, None at the end."""
         record = await self.peek()
         self._next = None
+        if record is not None:
+            self._taken(record)
         return record
 
     async def through(self, offset: int) -> AsyncIterator[Record]:
         """Take the records up to and with `offset`."""
         while (record := await self.peek()) is not None and record.offset <= offset:
             self._next = None
+            self._taken(record)
             yield record
 
     async def close(self) -> None:
         """Stop reading."""
         self._ended = True
         await self._batches.aclose()
+
+
+def replicas(partition: int, codec: Codec, state: State) -> tuple[SharedReplica, Replica]:
+    """Return what folds the shared topics, and what folds a partition, into a state."""
+    return SharedReplica(codec, state.shared), Replica(partition, codec, state)
 
 
 class UnreachableError(Exception):
@@ -78,6 +96,8 @@ class Replay:
         codec: Reads records.
         source: The records.
         folded: Told of every input record after it is folded, and what came of it.
+        taken: Told of every input record as it is taken.
+        state: Where to go on from; by default the beginning.
     """
 
     def __init__(
@@ -86,13 +106,19 @@ class Replay:
         codec: Codec,
         source: Source,
         folded: Callable[[Record, Folded], object] = lambda _record, _folded: None,
+        *,
+        taken: Callable[[Record], object] = _ignore,
+        state: State | None = None,
     ) -> None:
-        self.shared = SharedReplica(codec)
-        self.replica = Replica(partition, codec, State(self.shared.shared))
+        state = State(Shared()) if state is None else state
+        self.shared, self.replica = replicas(partition, codec, state)
         self.coming: list[Record] = []
         """While fills and ticks are folded: the records of `reference` that are folded after them."""
         self._codec = codec
-        self._inputs = {topic: Cursor(source.records(topic)) for topic in INPUTS}
+        self._inputs = {
+            topic: Cursor(source.records(topic, getattr(state.as_of, field) + 1), taken)
+            for topic, field in INPUTS.items()
+        }
         self._folded = folded
 
     @property
@@ -106,15 +132,26 @@ class Replay:
         Raises:
             UnreachableError: If something beyond is folded already; nothing is changed then.
         """
-        now = self.state.as_of
-        if any(getattr(as_of, field) < getattr(now, field) for field in INPUTS.values()):
+        state, shared = self.state, self.shared.shared
+        behind = (
+            as_of.fills - state.fills_offset,
+            as_of.equity_ticks - state.equity_ticks_offset,
+            as_of.daily_returns - shared.daily_returns_offset,
+            as_of.reference - shared.reference_offset,
+        )
+        if min(behind) < 0:
             raise UnreachableError
-        self.coming = [record async for record in self._inputs[Topic.REFERENCE].through(as_of.reference)]
-        for topic in (Topic.FILLS, Topic.EQUITY_TICKS):
-            async for record in self._inputs[topic].through(getattr(as_of, INPUTS[topic])):
-                self._folded(record, self.replica.fold(record))
-        async for record in self._inputs[Topic.DAILY_RETURNS].through(as_of.daily_returns):
-            self._folded(record, self.shared.fold(record))
+        if not any(behind):
+            return
+        if behind[3]:
+            self.coming = [record async for record in self._inputs[Topic.REFERENCE].through(as_of.reference)]
+        for topic, distance in ((Topic.FILLS, behind[0]), (Topic.EQUITY_TICKS, behind[1])):
+            if distance:
+                async for record in self._inputs[topic].through(getattr(as_of, INPUTS[topic])):
+                    self._folded(record, self.replica.fold(record))
+        if behind[2]:
+            async for record in self._inputs[Topic.DAILY_RETURNS].through(as_of.daily_returns):
+                self._folded(record, self.shared.fold(record))
         for record in self.coming:
             self._folded(record, self.shared.fold(record))
         self.coming = []
@@ -132,8 +169,8 @@ class Replay:
             return False
         shared = Shared(self.shared.shared.returns, copy.deepcopy(self.shared.shared.reference))
         shared.reference_offset = self.shared.shared.reference_offset
-        imagined = SharedReplica(self._codec, shared)
         state = State(shared, self.state.accounts)
+        imagined, _ = replicas(self.replica.partition, self._codec, state)
         for record in self.coming:
             imagined.fold(record)
             if asked(state):

@@ -173,6 +173,20 @@ class Store:
             cursor.status()
         return found
 
+    def every(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys and values of one table in their order.
+
+        Raises:
+            DamagedError: If the database cannot be read.
+        """
+        with self.reading():
+            cursor = self._tables[table].iter(ReadOptions())
+            cursor.seek_to_first()
+            while cursor.valid():
+                yield cursor.key(), cursor.value()
+                cursor.next()
+            cursor.status()
+
     def write(self, rows: Iterable[Row], vector: Mapping[str, Any]) -> None:
         """Write rows and the vector that names them, all or nothing.
 

@@ -21,7 +21,8 @@ from models.canonical import DAY_NS, canonical_bytes
 from models.messages import OrderIntent
 from streams import topics as declared
 from streams.access import Layout
-from streams.audit import PartitionAudit, Verdict, _Log
+from streams.audit import PartitionAudit, Verdict
+from streams.audit.broker import Log, plan
 from streams.codec import Codec
 from streams.config import Settings
 from streams.publisher import Publisher, delivery
@@ -178,7 +179,8 @@ class _History:
 
     async def _audit(self) -> Verdict:
         verdict = Verdict()
-        async with _Log(self._settings, Layout(self._names, self._topics.partitions)) as log:
+        found = await plan(self._settings, Layout(self._names, self._topics.partitions))
+        async with Log(self._settings, found) as log:
             await PartitionAudit(0, self._codec, log.of(0), verdict).run()
         return verdict
 

@@ -142,9 +142,9 @@ def check_audit(log: Log) -> None:
     """Check that the program's own audit has nothing to say against the log, and leaves nothing out."""
 
     class Source:
-        def records(self, topic: Topic) -> AsyncGenerator[list[Record]]:
+        def records(self, topic: Topic, start: int = 0) -> AsyncGenerator[list[Record]]:
             async def batches() -> AsyncGenerator[list[Record]]:
-                yield list(log[topic])
+                yield [record for record in log[topic] if record.offset >= start]
 
             return batches()
 

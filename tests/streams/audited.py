@@ -16,11 +16,11 @@ class Source(NamedTuple):
 
     log: Log
 
-    def records(self, topic: Topic) -> AsyncGenerator[list[Record]]:
+    def records(self, topic: Topic, start: int = 0) -> AsyncGenerator[list[Record]]:
         async def batches() -> AsyncGenerator[list[Record]]:
-            records = self.log.get(topic, [])
-            for start in range(0, len(records), 7):
-                yield records[start : start + 7]
+            records = [each for each in self.log.get(topic, []) if each.offset >= start]
+            for first in range(0, len(records), 7):
+                yield records[first : first + 7]
 
         return batches()
 

@@ -91,12 +91,12 @@ class InProcessGate:
     def _publish(self, outgoing: Outgoing) -> None:
         self.append(outgoing.topic, outgoing.key, outgoing.value)
 
-    def records(self, topic: Topic) -> AsyncGenerator[list[Record]]:
+    def records(self, topic: Topic, start: int = 0) -> AsyncGenerator[list[Record]]:
         """Be the source of an audit."""
 
         async def batches() -> AsyncGenerator[list[Record]]:
-            if self.log[topic]:
-                yield list(self.log[topic])
+            if self.log[topic][start:]:
+                yield self.log[topic][start:]
 
         return batches()
 

@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from models.messages import EQUITY_TICK, Resume
 from models.reasons import RejectReason
+from streams.audit import Kind
 from streams.cli import app
 from streams.config import PREFIX, Settings
 from streams.topics import Topics
@@ -49,6 +50,7 @@ def test_a_last_line_ends_as_it_says(remedy: str) -> None:
 @pytest.mark.parametrize("reason", sorted(set(re.findall(r"\b[A-Z]+_[A-Z_]+[A-Z]\b", RUNBOOK))))
 def test_a_name_in_capitals_is_a_reason_a_cause_or_a_setting(reason: str) -> None:
     others = {"DRAWDOWN_SESSION", "DRAWDOWN_HIGH_WATER", "DAILY_LOSS", "REDUCE_ONLY", "SASL_PLAINTEXT", "SASL_SSL"}
+    others |= set(Kind.__members__)
     assert reason in set(RejectReason.__members__) | others or reason.startswith(PREFIX)
 
 
@@ -61,3 +63,8 @@ def test_the_resume_can_be_sent() -> None:
     [example] = found(r'\{"kind":"resume"[^`]*')
     tick = EQUITY_TICK.validate_json(example.replace("<ns>", str(time.time_ns())))
     assert isinstance(tick, Resume)
+
+
+@pytest.mark.parametrize("kind", sorted(Kind))
+def test_every_kind_of_finding_is_explained(kind: Kind) -> None:
+    assert re.search(rf"^\| [A-Z_, ]*\b{kind}\b[A-Z_, ]* \|", RUNBOOK, re.MULTILINE)
