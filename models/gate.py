@@ -184,6 +184,12 @@ def judge(request: Request) -> Verdict:
     return Verdict(size, approved=False, resized=False, checks=checks, opening_max=opening_max, binding=binding)
 
 
+def findings(verdict: Verdict) -> tuple[CheckResult, ...]:
+    """Return what every check found, in order of precedence: also what passed, which a decision leaves out."""
+    reduces_only = verdict.size is not None and verdict.size.reduces_only
+    return tuple(_result(check, _outcome(check, reduces_only=reduces_only)) for check in verdict.checks)
+
+
 def _passes(checks: list[Check], size: Size | None) -> bool:
     """A strict reduction passes whatever fails, but for a kill switch that stops everything."""
     if size is None or size.quantity <= 0:

@@ -10,6 +10,7 @@ import typer
 from streams.cli import (
     audit,
     demo,
+    explain,
     halts,
     keys,
     limits,
@@ -40,6 +41,7 @@ app.command("submit")(submit.submit)
 app.command("publish")(publish.publish)
 app.add_typer(watch.app, name="watch")
 app.command("report")(report.report)
+app.command("explain")(explain.explain)
 app.command("audit")(audit.audit)
 OPERATORS = "Commands of operators, each recorded with actor and reason"
 app.command("halt", rich_help_panel=OPERATORS)(halts.halt)
