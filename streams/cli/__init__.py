@@ -11,6 +11,7 @@ from streams.cli import (
     audit,
     demo,
     explain,
+    export,
     halts,
     keys,
     limits,
@@ -42,6 +43,7 @@ app.command("publish")(publish.publish)
 app.add_typer(watch.app, name="watch")
 app.command("report")(report.report)
 app.command("explain")(explain.explain)
+app.add_typer(export.app, name="export")
 app.command("audit")(audit.audit)
 OPERATORS = "Commands of operators, each recorded with actor and reason"
 app.command("halt", rich_help_panel=OPERATORS)(halts.halt)

@@ -45,6 +45,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ("audit",),
         ("report", "A"),
         ("explain", "an-id"),
+        ("export", "halts", "halts.csv"),
         ("watch", "decisions"),
         ("watch", "halts", "--json"),
         ("topics", "check"),
@@ -120,7 +121,6 @@ def test_without_arguments_it_explains_itself(capsys: pytest.CaptureFixture[str]
         *("halt", "resume", "session-open", "kill", "unkill", "restrict", "allow"),
         *("strategy", "strategy enable", "strategy probation", "strategy disable", "strategy list"),
         *("limits", "limits show", "limits diff", "limits set", "keys", "keys generate", "keys list", "keys set"),
-        *("explain",),
     ],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:

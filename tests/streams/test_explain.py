@@ -39,7 +39,7 @@ def page(explanation: Explanation, width: int = 100) -> str:
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("number", [*range(0, 1030, 53), 58, 351, 505, 506, 507, 805, 867])
+@pytest.mark.parametrize("number", [*range(0, 1000, 53), 58, 351, 505, 506, 507, 805, 867])
 def test_every_decision_comes_out_the_same_and_its_checks_are_among_them(number: int) -> None:
     decision = played().gate.decisions[number]
     (made,) = explained(f"order-intents/0@{number}")
