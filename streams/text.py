@@ -107,6 +107,11 @@ def when(nanoseconds: int | None) -> str:
         return f"{nanoseconds} ns"
 
 
+def day(nanoseconds: int) -> str:
+    """Return a time's date, UTC."""
+    return when(nanoseconds)[:10]
+
+
 def order(decision: RiskDecision) -> str:
     """Return what was asked for, in a few words."""
     if decision.side is None:

@@ -22,6 +22,7 @@ from streams.cli import (
     switches,
     topics,
     watch,
+    what_if,
     worker,
 )
 from streams.cli.status import BAD, INTERRUPTED, complain
@@ -43,6 +44,7 @@ app.command("publish")(publish.publish)
 app.add_typer(watch.app, name="watch")
 app.command("report")(report.report)
 app.command("explain")(explain.explain)
+app.command("what-if")(what_if.what_if)
 app.add_typer(export.app, name="export")
 app.command("audit")(audit.audit)
 OPERATORS = "Commands of operators, each recorded with actor and reason"

@@ -118,6 +118,7 @@ def test_without_arguments_it_explains_itself(capsys: pytest.CaptureFixture[str]
     "command",
     [
         *("demo", "worker", "topics", "submit", "publish", "watch", "report", "audit", "topics create"),
+        *("explain", "export", "what-if"),
         *("halt", "resume", "session-open", "kill", "unkill", "restrict", "allow"),
         *("strategy", "strategy enable", "strategy probation", "strategy disable", "strategy list"),
         *("limits", "limits show", "limits diff", "limits set", "keys", "keys generate", "keys list", "keys set"),
