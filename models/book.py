@@ -62,7 +62,11 @@ NO_REPORTS = OrderReports(ZERO, terminal=False, replaced=None)
 
 
 class Book:
-    """One account's executions and positions. Rows: "" the clock, "b" + symbol the base, "x" + identity a report."""
+    """One account's executions and positions.
+
+    Rows: "" the clock, "b" + symbol, NUL and strategy what is summed, "x" + identity a report. No row grows with what
+    others send, since each must fit into a record.
+    """
 
     def __init__(self) -> None:
         self.dirty: set[str] = set()
@@ -74,7 +78,8 @@ class Book:
         self.by_symbol: defaultdict[str, dict[str, Execution]] = defaultdict(dict)
         self.timeline: list[Execution] = []
         """Executions kept singly, oldest first."""
-        self._base: dict[str, dict[str, Decimal]] = {}
+        self._base: dict[tuple[str, str], Decimal] = {}
+        """Signed units by symbol and strategy; never zero."""
         self._reports: dict[str, Report] = {}
         self._executions: dict[str, Execution] = {}
         # Summed executions and what amended them: remembered for as long again, so that a late bust is recognized.
@@ -256,15 +261,11 @@ class Book:
             return
         self._forget(execution)
         self._move(execution.symbol, execution.strategy, execution.signed)
-        strategies = self._base.setdefault(execution.symbol, {})
-        total = strategies.get(execution.strategy, ZERO) + execution.signed
+        place = execution.symbol, execution.strategy
+        total = self._base.pop(place, ZERO) + execution.signed
         if total:
-            strategies[execution.strategy] = total
-        else:
-            strategies.pop(execution.strategy, None)
-            if not strategies:
-                del self._base[execution.symbol]
-        self.dirty.add("b" + execution.symbol)
+            self._base[place] = total
+        self.dirty.add("b" + "\0".join(place))
 
     # --- rows
 
@@ -278,8 +279,8 @@ class Book:
         if key == "":
             return {"clock": self.clock}
         if key[0] == "b":
-            base = self._base.get(key[1:])
-            return {strategy: plain(quantity) for strategy, quantity in base.items()} if base else None
+            base = self._base.get(_place(key))
+            return None if base is None else plain(base)
         report = self._reports.get(key[1:])
         if report is None:
             return None
@@ -301,9 +302,8 @@ class Book:
             if key == "":
                 book.clock = row["clock"]
             elif key[0] == "b":
-                book._base[key[1:]] = {strategy: Decimal(quantity) for strategy, quantity in row.items()}
-                for strategy, quantity in book._base[key[1:]].items():
-                    book._move(key[1:], strategy, quantity)
+                book._base[_place(key)] = Decimal(row)
+                book._move(*_place(key), Decimal(row))
             else:
                 summed = row["summed"]
                 fields = {name: value for name, value in row.items() if name != "summed"} | {
@@ -354,6 +354,12 @@ def _effective(root: Report, winner: Report | None) -> Execution | None:
         quantity=content.quantity,
         price=content.price,
     )
+
+
+def _place(key: str) -> tuple[str, str]:
+    """Return the symbol and the strategy that a base's row is about: names, in which there is no NUL."""
+    symbol, _, strategy = key[1:].partition("\0")
+    return symbol, strategy
 
 
 def _take_before(ages: list[tuple[int, str]], time: int) -> list[str]:

@@ -88,7 +88,10 @@ class Approval:
 
 
 class Ledger:
-    """One account's decisions and halts. Rows: "" decisions, "h" halts, "i" + id an answer, "a" + id an approval.
+    """One account's decisions and halts.
+
+    Rows: "" decisions, "h" halts, "i" + id an answer, "a" + id an approval, "s" + strategy a token bucket. No row
+    grows with what others send, since each must fit into a record.
 
     An approval outlives its id by seven days, as long as executions are kept singly: a fill of an order long done
     must not look like the fill of an order that never was.
@@ -109,6 +112,7 @@ class Ledger:
         """When the account's token bucket will be full again, ns; 0 where it is."""
         self.strategy_buckets: dict[str, int] = {}
         """The same by strategy; full ones are absent."""
+        self._filling: list[tuple[int, str]] = []
         self.halts = Chain()
         self.status = AccountStatus.NORMAL
         self.causes: tuple[HaltCause, ...] = ()
@@ -137,11 +141,19 @@ class Ledger:
         if decision.throttle is not None:
             assert decision.strategy is not None
             self.account_bucket = decision.throttle.account
-            self.strategy_buckets[decision.strategy] = decision.throttle.strategy
+            self._fill_by(decision.throttle.strategy, decision.strategy)
+            self.dirty.add("s" + decision.strategy)
         if self.account_bucket <= self.clock:
             self.account_bucket = 0
-        for strategy in [name for name, full_at in self.strategy_buckets.items() if full_at <= self.clock]:
-            del self.strategy_buckets[strategy]
+        while self._filling and self._filling[0][0] <= self.clock:
+            full_at, strategy = heappop(self._filling)
+            if self.strategy_buckets.get(strategy) == full_at:
+                del self.strategy_buckets[strategy]
+                self.dirty.add("s" + strategy)
+
+    def _fill_by(self, full_at: int, strategy: str) -> None:
+        self.strategy_buckets[strategy] = full_at
+        heappush(self._filling, (full_at, strategy))
 
     def _remember(self, decision: RiskDecision) -> None:
         intent_id, event_time, reservation = decision.intent_id, decision.event_time, decision.reservation
@@ -240,7 +252,7 @@ class Ledger:
     @property
     def row_count(self) -> int:
         """How many rows there are."""
-        return 2 + len(self.decided) + len(self.approvals)
+        return 2 + len(self.decided) + len(self.approvals) + len(self.strategy_buckets)
 
     def row(self, key: str) -> JsonValue:
         """Return a row as models.rows.Rows describes it."""
@@ -250,7 +262,6 @@ class Ledger:
                 "digest": self.decisions.digest,
                 "clock": self.clock,
                 "account_bucket": self.account_bucket,
-                "strategy_buckets": dict(self.strategy_buckets),
             }
         if key == "h":
             return {
@@ -260,6 +271,8 @@ class Ledger:
                 "causes": list(self.causes),
                 "as_of": self.halt_as_of,
             }
+        if key[0] == "s":
+            return self.strategy_buckets.get(key[1:])
         if key[0] == "i":
             decided = self.decided.get(key[1:])
             return _fields(decided) if decided else None
@@ -276,12 +289,13 @@ class Ledger:
                 ledger.decisions = Chain(row["seq"], row["digest"])
                 ledger.clock = row["clock"]
                 ledger.account_bucket = row["account_bucket"]
-                ledger.strategy_buckets = dict(row["strategy_buckets"])
             elif key == "h":
                 ledger.halts = Chain(row["seq"], row["digest"])
                 ledger.status = AccountStatus(row["status"])
                 ledger.causes = tuple(HaltCause(cause) for cause in row["causes"])
                 ledger.halt_as_of = row["as_of"]
+            elif key[0] == "s":
+                ledger._fill_by(row, key[1:])
             elif key[0] == "i":
                 ledger._take(
                     Decided(**row | {"status": DecisionStatus(row["status"]), "quantity": Decimal(row["quantity"])})

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from models.canonical import canonical_bytes
+from models.book import Book
+from models.canonical import DAY_NS, SECOND_NS, canonical_bytes
 from models.decisions import Outcome, Replacement, RiskDecision
 from models.gate import intent_digest
 from models.ledger import Ledger
@@ -436,7 +437,37 @@ def test_a_ledger_with_buckets_repeats_and_replacements_survives_its_rows() -> N
     )
 
 
-# --- a decision fits into a record
+# --- a decision fits into a record, and so does every row
+
+
+def test_no_row_grows_with_the_number_of_strategies() -> None:
+    """A row that a record cannot carry would stop the partition at its next checkpoint, and every next owner's."""
+    world = marked({"account_rate": 10**9, "account_burst": 10**6})
+    for number in range(300):
+        strategy = f"{number:064}"
+        world.decide(world.intent("S", "BUY", "1", strategy=strategy))
+    for number in range(300):
+        world.fill("T", "BUY", "1", strategy=f"{number:064}")
+    world.wait(8 * DAY_NS // SECOND_NS)
+    world.fill("T", "BUY", "1")  # now the others are summed
+    account = world.state.accounts["A"]
+    assert len(account.ledger.strategy_buckets) == 300
+    assert len(account.book.positions["T"]) == 301
+    ledger = {key: account.ledger.row(key) for key in account.ledger.dirty}
+    book = {key: account.book.row(key) for key in account.book.dirty}
+    assert max(len(canonical_bytes(row)) for row in (*ledger.values(), *book.values())) < 1500
+
+    restored = Ledger.from_rows({key: row for key, row in ledger.items() if row is not None})
+    assert restored.strategy_buckets == account.ledger.strategy_buckets
+    assert Book.from_rows({key: row for key, row in book.items() if row is not None}).positions == (
+        account.book.positions
+    )
+    account.ledger.dirty.clear()
+    world.mark("S")
+    world.submit("S", "BUY", "1", strategy="last")
+    assert set(account.ledger.strategy_buckets) == {"last"}
+    gone = {key for key in account.ledger.dirty if key[:1] == "s" and account.ledger.row(key) is None}
+    assert len(gone) == 300
 
 
 def test_a_long_list_of_symbols_is_cut() -> None:
