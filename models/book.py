@@ -6,7 +6,7 @@ before its fill. Reports of the last seven days are kept singly; older execution
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
@@ -183,13 +183,13 @@ class Book:
         if report.intent_id is not None:
             self._reports_of[report.intent_id][report.key] = report
 
-    def _remove(self, report: Report) -> None:
-        del self._reports[report.key]
-        self.dirty.add("x" + report.key)
-        if report.execution_type in LINKED:
-            self._families.remove(report)
-        if report.intent_id is not None:
-            _discard(self._reports_of, report.intent_id, report.key)
+    def _remove(self, reports: Collection[Report]) -> None:
+        for report in reports:
+            del self._reports[report.key]
+            self.dirty.add("x" + report.key)
+            if report.intent_id is not None:
+                _discard(self._reports_of, report.intent_id, report.key)
+        self._families.remove([report for report in reports if report.execution_type in LINKED])
 
     def _amends_the_base(self, report: Report) -> bool:
         target = self._families.target(report)
@@ -239,16 +239,14 @@ class Book:
                 self._sum(report)
         # An execution has the time of its trade, so these are the same ones, in one stretch.
         del self.timeline[: bisect_left(self.timeline, (self.clock - KEPT,))]
-        for report in due:
-            if report.key in self._summed:
-                continue
-            self._remove(report)
+        lost = [report for report in due if report.key not in self._summed]
+        self._remove(lost)
+        for report in lost:
             if report.reference_id is not None:
                 raw = report.raw.encode() if report.raw is not None else None
                 why = f"{report.execution_type} of {report.reference_id}, an execution that did not come"
                 owed.append(Refusal(report.offset, f"{why} within 7 days", raw))
-        for key in _take_before(self._forgetting, self.clock - 2 * KEPT):
-            self._remove(self._summed.pop(key))
+        self._remove([self._summed.pop(key) for key in _take_before(self._forgetting, self.clock - 2 * KEPT)])
         return tuple(owed)
 
     def _sum(self, report: Report) -> None:

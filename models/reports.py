@@ -8,7 +8,7 @@ the larger, so a chain of corrections costs no more than as many corrections of 
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -149,18 +149,26 @@ class Families:
             del self._family[member.key]
         return members
 
-    def remove(self, report: Report) -> None:
-        """Forget a summed report, or one that has no execution."""
-        if report.execution_type is not BUSTED:
-            _take_out(self._named, (report.venue, report.execution_id), report)
-        if report.reference_id is not None:
-            _take_out(self._referring, (report.venue, report.reference_id), report)
-        family = self._family.pop(report.key, None)
-        if family is not None:
-            rest = [member for member in family.members if member is not report]
-            self._scatter(rest)
-            for each in rest:
-                self._join(each)
+    def remove(self, reports: Collection[Report]) -> None:
+        """Forget summed reports, and such as have no execution.
+
+        All at once: one by one, the rest of a chain would be joined anew for each of them.
+        """
+        left: dict[str, Report] = {}
+        for report in reports:
+            if report.execution_type is not BUSTED:
+                _take_out(self._named, (report.venue, report.execution_id), report)
+            if report.reference_id is not None:
+                _take_out(self._referring, (report.venue, report.reference_id), report)
+            family = self._family.pop(report.key, None)
+            if family is not None and family.members:
+                left |= {member.key: member for member in family.members}
+                family.members = []
+        rest = [left[key] for key in left.keys() & self._family.keys()]
+        rest.sort(key=_age)
+        self._scatter(rest)
+        for each in rest:
+            self._join(each)
 
     def _index(self, report: Report) -> None:
         if report.execution_type is not BUSTED:

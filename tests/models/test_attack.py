@@ -13,6 +13,7 @@ from models.book import KEPT, Book
 from models.canonical import DAY_NS, SECOND_NS, canonical_bytes
 from models.ledger import EXPIRY_GRACE, Ledger
 from models.messages import Fill, Side
+from models.reports import Families, Report
 from tests.models.world import World, approved, numbers
 
 DAY = DAY_NS // SECOND_NS
@@ -186,3 +187,38 @@ def test_a_position_was_bought_at_some_price() -> None:
     world.fill("S")
     assert world.state.accounts["A"].book.last_execution("T") is None
     assert numbers(world.submit("S", quantity="1")) == [19]
+
+
+def test_a_chain_of_corrections_that_lost_its_execution_ages_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each join costs; one by one, as many as the square of the chain's length kept a partition for minutes."""
+    world = World()
+    for number in range(200):
+        amended(world, f"c{number - 1}", "1", execution_id=f"c{number}")
+    joined: list[Report] = []
+    join = Families._join
+
+    def counted(self: Families, report: Report) -> None:
+        joined.append(report)
+        join(self, report)
+
+    monkeypatch.setattr(Families, "_join", counted)
+    world.wait(8 * DAY)
+    world.fill("T")
+    assert len(world.refusals) == 200
+    assert len(joined) <= 1  # the newest alone
+
+
+def test_what_is_left_of_a_chain_stays_together() -> None:
+    world = World()
+    for number in range(3):
+        amended(world, f"c{number - 1}", str(number + 5), execution_id=f"c{number}")
+    world.wait(6 * DAY)
+    for number in range(3, 6):
+        amended(world, f"c{number - 1}", str(number + 5), execution_id=f"c{number}")
+    world.wait(2 * DAY)
+    first = world.now - 2 * DAY_NS - SECOND_NS * 60  # the execution comes at last, under the name of the oldest left
+    world.fill("T")
+    assert [refusal.offset for _, refusal in world.refusals] == [0, 1, 2]
+    world.fill("S", "BUY", "1", execution_id="c2", event_time=first)
+    book = world.state.accounts["A"].book
+    assert book.position("S") == restarted(book).position("S") == 10
