@@ -210,6 +210,8 @@ def strategy_disabled(request: Request) -> Check:
     """Fail where the strategy is unknown or disabled."""
     state = request.strategy_state
     failed = state is None or state is StrategyState.DISABLED
+    if request.rules > 1 and request.intent.strategy == UNATTRIBUTED:  # the name of what is no strategy's
+        failed = True
     return Check.condition(
         RejectReason.STRATEGY_DISABLED,
         failed,

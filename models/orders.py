@@ -28,7 +28,8 @@ def fills(execution: Execution, approval: Approval) -> bool:
 def remaining(approval: Approval, ledger: Ledger, book: Book, clock: int) -> Decimal:
     """Return what an approval still reserves, units.
 
-    Late fills of the order it replaces are taken off: the two together were never more than the approved quantity.
+    Late fills of the order it replaces, and of those that one replaced, are taken off: all of them together were
+    never more than the approved quantity.
     """
     if clock >= approval.expires_at + EXPIRY_GRACE:
         return ZERO
@@ -38,9 +39,11 @@ def remaining(approval: Approval, ledger: Ledger, book: Book, clock: int) -> Dec
         return ZERO
     ordered = approval.quantity if reports.replaced is None else reports.replaced
     filled = reports.filled
-    replaced = ledger.approvals.get(approval.replaces or "")
-    if replaced is not None and replaced.seq < approval.seq:  # a later order may have taken the id over
+    replaced, seq = ledger.approvals.get(approval.replaces or ""), approval.seq
+    while replaced is not None and replaced.seq < seq:  # a later order may have taken the id over
         filled += book.order(replaced.intent_id, symbol=symbol, side=side, after=after).filled
+        seq = replaced.seq
+        replaced = ledger.approvals.get(replaced.replaces or "")
     return max(ZERO, ordered - filled)
 
 
@@ -55,10 +58,12 @@ def open_orders(ledger: Ledger, book: Book, clock: int) -> dict[str, Order]:
 
 
 class Together:
-    """Amounts of orders, summed so that of an order and those in its place the larger counts.
+    """Amounts of orders, summed as far as they may be live at once.
 
-    Nobody has both at once: the router sends a replacement only when the cancel of its target is confirmed. Which of
-    the two it will have is not known before one of them is terminal.
+    The router sends a replacement only when the cancel of its target is confirmed: of the two one at most is live,
+    and which one is not known before one of them is terminal. But an order may be canceled before it was ever sent.
+    Then what replaces it is sent while its own target lives on. So an order counts with what is in the place of those
+    in its place, or they count instead of it, whichever is more.
 
     Args:
         orders: All that are open in one symbol and side, or any set of such.
@@ -66,32 +71,43 @@ class Together:
     """
 
     def __init__(self, orders: Iterable[Order], amount: Callable[[Order], Decimal]) -> None:
-        self.total = ZERO
-        self._orders = {order.approval.intent_id: order for order in orders}
-        self._amount = amount
-        self._in_place_of: dict[str, Decimal] = {}
         # An order is younger than the one it replaces: by falling seq, what is in its place is summed before it.
-        for order in sorted(self._orders.values(), key=lambda order: -order.approval.seq):
-            larger = max(amount(order), self._in_place_of.get(order.approval.intent_id, ZERO))
+        self._orders = sorted(orders, key=lambda order: -order.approval.seq)
+        self._by_id = {order.approval.intent_id: order for order in self._orders}
+        self._amount = amount
+        self.total = self._sum({})
+
+    def _sum(self, instead: dict[str, Decimal]) -> Decimal:
+        """Return the sum.
+
+        Args:
+            instead: By order: what is in its place beside the orders that are. Is added to.
+        """
+        total = ZERO
+        beside: dict[str, Decimal] = {}
+        for order in self._orders:
+            name = order.approval.intent_id
+            replaced_by = instead.get(name, ZERO)
+            larger = max(self._amount(order) + beside.get(name, ZERO), replaced_by)
             target = self._target(order)
             if target is None:
-                self.total += larger
+                total += larger
             else:
                 name = target.approval.intent_id
-                self._in_place_of[name] = self._in_place_of.get(name, ZERO) + larger
+                instead[name] = instead.get(name, ZERO) + larger
+                beside[name] = beside.get(name, ZERO) + replaced_by
+        return total
 
     def _target(self, order: Order) -> Order | None:
-        target = self._orders.get(order.approval.replaces or "")
+        target = self._by_id.get(order.approval.replaces or "")
         return target if target is not None and target.approval.seq < order.approval.seq else None
 
     def slack(self, target: Order) -> Decimal:
-        """Return how much a further order in the place of `target` may amount to before the total grows."""
-        slack = ZERO
-        step: Order | None = target
-        while step is not None:
-            slack += max(ZERO, self._amount(step) - self._in_place_of.get(step.approval.intent_id, ZERO))
-            step = self._target(step)
-        return slack
+        """Return how much a further order in the place of `target` may amount to before the total grows.
+
+        The total stays up to there, and grows unit by unit from there on; one as large as the total is beyond it.
+        """
+        return 2 * self.total - self._sum({target.approval.intent_id: self.total})
 
 
 def units(order: Order) -> Decimal:

@@ -332,9 +332,12 @@ def test_replacements_nest() -> None:
     world = marked()
     for name, quantity, replaces in (("a", "100", None), ("b", "60", "a"), ("c", "80", "b"), ("d", "30", "a")):
         assert approved(world.submit("S", "BUY", quantity, intent_id=name, replaces=replaces)) == int(quantity)
-    assert holding(world) == (0, 110, 0)  # the larger of a, and of (the larger of b and c) plus d
+    # If b is canceled before it is sent, c may be live beside a; if a is, then d and the larger of b and c.
+    assert holding(world) == (0, 180, 0)
     world.fill("S", "BUY", execution_type="CANCELED", intent_id="b")
-    assert holding(world) == (0, 180, 0)  # c stands for itself: whether a will ever be replaced is not known any more
+    assert holding(world) == (0, 180, 0)
+    world.fill("S", "BUY", execution_type="CANCELED", intent_id="a")
+    assert holding(world) == (0, 110, 0)
 
 
 def test_an_exit_is_replaced_without_claiming_the_position_twice() -> None:
@@ -344,9 +347,38 @@ def test_an_exit_is_replaced_without_claiming_the_position_twice() -> None:
     decision = world.submit("S", "SELL", "100", intent_id="b", replaces="a", limit_price="99")
     assert (approved(decision), decision.opening_quantity) == (100, 0)
     assert holding(world) == (100, 0, 100)
+    # b may be canceled before it is sent: then a third order would be live beside the first.
+    assert world.submit("S", "SELL", "100", replaces="b", limit_price="98").opening_quantity == 100
+    world = marked()
+    world.hold("S", 100)
+    world.submit("S", "SELL", "100", intent_id="a")
+    world.submit("S", "SELL", "100", intent_id="b", replaces="a", limit_price="99")
+    world.fill("S", "SELL", execution_type="CANCELED", intent_id="a")
     chained = world.submit("S", "SELL", "100", intent_id="c", replaces="b", limit_price="98")
     assert (approved(chained), chained.opening_quantity) == (100, 0)
     assert world.submit("S", "SELL", "100").opening_quantity == 100
+
+
+def test_late_fills_of_every_order_before_it_reduce_a_replacement() -> None:
+    world = marked()
+    for name, replaces in (("a", None), ("b", "a"), ("c", "b")):
+        assert approved(world.submit("S", "BUY", "100", intent_id=name, replaces=replaces)) == 100
+    world.fill("S", "BUY", "100", intent_id="a")
+    assert holding(world) == (100, 0, 0)
+
+
+def test_no_chain_of_replacements_opens_a_position_while_halted() -> None:
+    world = marked()
+    world.hold("S", 100)
+    world.tick(kind="halt", actor="ops", reason="test")
+    for name, replaces in (("a", None), ("b", "a"), ("c", "b"), ("d", "c")):
+        world.submit("S", "SELL", "100", intent_id=name, replaces=replaces)
+        position, _, selling = holding(world)
+        assert position - selling >= 0
+    for name in ("b", "a", "c"):
+        world.fill("S", "SELL", execution_type="CANCELED", intent_id=name)
+        position, _, selling = holding(world)
+        assert position - selling >= 0
 
 
 def test_a_replacement_is_bounded_as_if_its_target_were_gone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from tests.oracle.history import KEPT, SECOND, Account, Order, exact, root_of
@@ -129,18 +129,26 @@ class Book:
     def _remaining(self, order: Order) -> Fraction:
         if self._reported(order, "CANCELED", "EXPIRED", "REJECTED") or self.clock >= order.expires_at + GRACE:
             return ZERO
-        by_target = ZERO
-        if order.replaces is not None:
-            by_target = sum(
-                (
-                    e.quantity
-                    for e in self.executions
-                    if (e.intent_id, e.symbol, e.side) == (order.replaces, order.symbol, order.side)
-                    and e.offset > order.as_of_fills
-                ),
-                ZERO,
-            )
-        return max(ZERO, self.ordered(order) - self.filled(order) - by_target)
+        replaced = [each.intent_id for each in self._ancestors(order)]
+        by_targets = sum(
+            (
+                e.quantity
+                for e in self.executions
+                if e.intent_id in replaced
+                and (e.symbol, e.side) == (order.symbol, order.side)
+                and e.offset > order.as_of_fills
+            ),
+            ZERO,
+        )
+        return max(ZERO, self.ordered(order) - self.filled(order) - by_targets)
+
+    def _ancestors(self, order: Order) -> list[Order]:
+        """Return the order that this one replaces, the one that that one replaces, and so on."""
+        earlier = [o for o in self.account.orders if o.intent_id == order.replaces and o.seq < order.seq]
+        if not earlier:
+            return []
+        target = max(earlier, key=lambda o: o.seq)
+        return [target, *self._ancestors(target)]
 
     # --- orders in each other's place
 
@@ -153,7 +161,7 @@ class Book:
         return max(named, key=lambda o: o.seq) if named else None
 
     def worst(self, among: list[Order], size: Callable[[Order], Fraction]) -> Fraction:
-        """Return the sum of sizes, of an order and those in its place the larger."""
+        """Return the most that may be live at once, by size: never an order with one directly in its place."""
         roots = [o for o in among if self._parent(o, among) is None]
         return sum((self._worst_of(o, among, size) for o in roots), ZERO)
 
@@ -161,15 +169,20 @@ class Book:
         return sum((self._worst_of(o, among, size) for o in among if self._parent(o, among) is order), ZERO)
 
     def _worst_of(self, order: Order, among: list[Order], size: Callable[[Order], Fraction]) -> Fraction:
-        return max(size(order), self._in_place_of(order, among, size))
+        children = [o for o in among if self._parent(o, among) is order]
+        with_it = size(order) + sum((self._in_place_of(o, among, size) for o in children), ZERO)
+        return max(with_it, self._in_place_of(order, among, size))
 
     def slack(self, target: Order | None, among: list[Order], size: Callable[[Order], Fraction]) -> Fraction:
-        """Return what an order in the place of the target may come to before the sum grows."""
-        room = ZERO
-        while target is not None:
-            room += max(ZERO, size(target) - self._in_place_of(target, among, size))
-            target = self._parent(target, among)
-        return room
+        """Return what an order in the place of the target may come to before the most that may be live grows."""
+        if target is None:
+            return ZERO
+        most = self.worst(among, size)
+        further = replace(target, intent_id="further", seq=1 << 60, replaces=target.intent_id)
+        self.remaining[further.seq] = Fraction(1)  # it is live
+        grown = self.worst([*among, further], lambda o: most if o is further else size(o))
+        del self.remaining[further.seq]
+        return 2 * most - grown
 
     def left(self, order: Order) -> Fraction:
         """Return what remains of an order."""
