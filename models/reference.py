@@ -67,6 +67,8 @@ class Reference:
         self.version = 0
         """Raised by every record that changed something; for caches, not persisted."""
         self._records: dict[str, ReferenceRecord] = {}
+        self._ahead: dict[str, set[int]] = {}
+        """By natural key: event times of records from the future, until they have passed."""
         self._found: dict[tuple[tuple[str, ...], ...], ReferenceRecord | None] = {}
         """What was looked up since the last change: the same few keys come with every decision."""
 
@@ -92,6 +94,8 @@ class Reference:
         key = natural_key(record)
         known = self._records.get(key)
         if record.event_time > time:
+            if self._is_repeat(key, record.event_time, time):
+                return None
             record = record.model_copy(update={"event_time": time})
         if known is not None:
             if record.event_time <= known.event_time:
@@ -111,6 +115,12 @@ class Reference:
         self.dirty.add(key)
         self.version += 1
         return None
+
+    def _is_repeat(self, key: str, event_time: int, time: int) -> bool:
+        """Tell whether a record from the future was there before: sent again, its time would be new each time."""
+        ahead = {each for each in self._ahead.get(key, ()) if each > time}
+        self._ahead[key] = {*ahead, event_time}
+        return event_time in ahead
 
     @property
     def operator_keys(self) -> OperatorKeys | None:
@@ -204,12 +214,15 @@ class Reference:
 
     def row(self, key: str) -> JsonValue:
         """Return a row as models.rows.Rows describes it."""
-        value: JsonValue = orjson.loads(canonical_bytes(self._records[key]))
-        return value
+        record: JsonValue = orjson.loads(canonical_bytes(self._records[key]))
+        return {"record": record, "ahead": [*sorted(self._ahead.get(key, ()))]}
 
     @classmethod
     def from_rows(cls, rows: Mapping[str, Any]) -> Self:
         """Return the reference that had these rows."""
         reference = cls()
-        reference._records = {key: REFERENCE.validate_json(orjson.dumps(row)) for key, row in rows.items()}
+        for key, row in rows.items():
+            reference._records[key] = REFERENCE.validate_json(orjson.dumps(row["record"]))
+            if row["ahead"]:
+                reference._ahead[key] = {*row["ahead"]}
         return reference

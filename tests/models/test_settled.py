@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from models.canonical import DAY_NS, SECOND_NS, sha256
 from models.decisions import Outcome
@@ -242,3 +243,18 @@ def test_a_halt_may_come_before_the_first_mark() -> None:
     world.mark("S")
     assert numbers(world.submit("S", quantity="1")) == [8]
     assert [(halt.status, halt.causes) for halt in world.halts] == [("HALT", ("OPERATOR",))]
+
+
+def test_a_release_from_the_future_sent_again_releases_nothing_more() -> None:
+    """By a clock that runs ahead; its time is clamped, and would be new each time it is sent."""
+    world = World()
+    world.mark("S")
+    switch: dict[str, Any] = {"kind": "kill_switch", "scope": "GLOBAL", "mode": "ALL"}
+    ahead = world.now + 300 * SECOND_NS
+    world.reference(**switch, engaged=False, event_time=ahead)
+    world.reference(**switch, engaged=True)
+    assert numbers(world.submit("S", "BUY", "1")) == [6]
+    world.reference(**switch, engaged=False, event_time=ahead)
+    assert numbers(world.submit("S", "BUY", "1")) == [6]
+    world.reference(**switch, engaged=False, event_time=ahead + 1)
+    assert approved(world.submit("S", "BUY", "1")) == 1

@@ -56,7 +56,7 @@ def test_every_kind_of_row_is_there_with_every_field(rows: Any) -> None:
 def test_every_kind_of_reference_record_is_there(rows: Any) -> None:
     (union, *_) = get_args(messages.ReferenceRecord)
     kinds = {get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(union)}
-    assert {row["kind"] for row in rows["reference"].values()} == kinds
+    assert {row["record"]["kind"] for row in rows["reference"].values()} == kinds
 
 
 def test_the_same_program_finds_the_same_format() -> None:
