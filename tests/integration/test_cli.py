@@ -91,7 +91,7 @@ def test_submit_tells_by_its_status(gate: Seawall, tmp_path: Path) -> None:
     assert approved.stdout.startswith("APPROVED  buy 10 AAPL  for A/s")
     rejected = gate(*ORDER, "--quantity", "60")
     assert rejected.returncode == 3
-    assert "SIZE_EXCEEDS_CAP 11,100 > 10,000 passes 54" in rejected.stdout
+    assert "SIZE_EXCEEDS_CAP 11,100 > 10,000, passes 54" in rejected.stdout
     told = json.loads(gate(*ORDER, "--quantity", "1", "--json").stdout)
     assert told["status"] == "APPROVED"
 

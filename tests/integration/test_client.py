@@ -76,8 +76,14 @@ async def test_hundreds_in_flight_get_each_its_own_answer(settings: Settings, ru
         assert [(one.account, one.intent_id) for one in decisions] == [
             (one.account, one.intent_id) for one in intents
         ]
-        assert {one.status for one in decisions} == {DecisionStatus.APPROVED}
+        # Fifty like orders at once are more than the starter limits let pass; what passes and what not is exact.
+        assert {reason for one in decisions for reason in one.reasons} <= {
+            RejectReason.RATE_LIMIT_ACCOUNT,
+            RejectReason.RATE_LIMIT_STRATEGY,
+            RejectReason.REPEATED_ORDER,
+        }
         for account in ACCOUNTS:
+            assert sum(one.status is DecisionStatus.APPROVED for one in decisions if one.account == account) == 5
             # Handed over in order, decided in order.
             assert [one.seq for one in decisions if one.account == account] == list(range(1, 51))
     verdict = await audit(settings)
