@@ -31,8 +31,7 @@ class Consumer:
             return {}
         self._position += 1
         record = SimpleNamespace(
-            headers=(),
-            topic="fills", partition=0, offset=self._position - 1, key=b"A", value=b"{}", timestamp=0
+            headers=(), topic="fills", partition=0, offset=self._position - 1, key=b"A", value=b"{}", timestamp=0
         )
         return {places[0]: [record]}
 
