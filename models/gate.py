@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from models.book import ZERO
 from models.canonical import SECOND_NS, canonical_bytes, sha256
-from models.check import Check, tightest
 from models.checks import run_checks
+from models.checks.check import Check, tightest
+from models.checks.throttle import charge
 from models.correlation import Returns
 from models.decisions import (
     RULES,
@@ -25,8 +26,7 @@ from models.portfolio import Account, Portfolio
 from models.reasons import Flag, RejectReason
 from models.reference import Reference
 from models.request import Request, Size
-from models.risk_models import RiskModels
-from models.throttle import charge
+from models.risk.models import RiskModels
 
 EVENT_TIME_LAG_MAX = 3600 * SECOND_NS
 """How far an intent's event_time may lie behind its account's clock."""

@@ -17,7 +17,7 @@ from models.messages import Instrument, LimitProfile, OrderType
 from models.orders import Order, fills, open_orders
 from models.reasons import RejectReason
 from models.reference import SECTOR_UNKNOWN, Reference
-from models.risk_models import RiskModels
+from models.risk.models import RiskModels
 
 FALLBACK_DAYS = 5
 FALLBACK_MARKUP = Decimal("1.10")

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from models import authority
 from models.authority import Verifier, refuse_all, unauthorized
-from models.canonical import canonical_bytes
+from models.canonical import canonical_bytes, sha256
 from models.messages import (
     EVERY,
     REFERENCE,
@@ -67,8 +67,8 @@ class Reference:
         self.version = 0
         """Raised by every record that changed something; for caches, not persisted."""
         self._records: dict[str, ReferenceRecord] = {}
-        self._ahead: dict[str, set[int]] = {}
-        """By natural key: event times of records from the future, until they have passed."""
+        self._ahead: dict[str, dict[str, int]] = {}
+        """By natural key: records from the future, digest and event_time, until that has passed."""
         self._found: dict[tuple[tuple[str, ...], ...], ReferenceRecord | None] = {}
         """What was looked up since the last change: the same few keys come with every decision."""
 
@@ -94,7 +94,7 @@ class Reference:
         key = natural_key(record)
         known = self._records.get(key)
         if record.event_time > time:
-            if self._is_repeat(key, record.event_time, time):
+            if self._is_repeat(key, record, time):
                 return None
             record = record.model_copy(update={"event_time": time})
         if known is not None:
@@ -116,11 +116,12 @@ class Reference:
         self.version += 1
         return None
 
-    def _is_repeat(self, key: str, event_time: int, time: int) -> bool:
+    def _is_repeat(self, key: str, record: ReferenceRecord, time: int) -> bool:
         """Tell whether a record from the future was there before: sent again, its time would be new each time."""
-        ahead = {each for each in self._ahead.get(key, ()) if each > time}
-        self._ahead[key] = {*ahead, event_time}
-        return event_time in ahead
+        digest = sha256(canonical_bytes(record))
+        ahead = {known: event_time for known, event_time in self._ahead.get(key, {}).items() if event_time > time}
+        self._ahead[key] = ahead | {digest: record.event_time}
+        return digest in ahead
 
     @property
     def operator_keys(self) -> OperatorKeys | None:
@@ -215,7 +216,7 @@ class Reference:
     def row(self, key: str) -> JsonValue:
         """Return a row as models.rows.Rows describes it."""
         record: JsonValue = orjson.loads(canonical_bytes(self._records[key]))
-        return {"record": record, "ahead": [*sorted(self._ahead.get(key, ()))]}
+        return {"record": record, "ahead": {**self._ahead.get(key, {})}}
 
     @classmethod
     def from_rows(cls, rows: Mapping[str, Any]) -> Self:
@@ -224,5 +225,5 @@ class Reference:
         for key, row in rows.items():
             reference._records[key] = REFERENCE.validate_json(orjson.dumps(row["record"]))
             if row["ahead"]:
-                reference._ahead[key] = {*row["ahead"]}
+                reference._ahead[key] = dict(row["ahead"])
         return reference

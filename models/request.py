@@ -10,7 +10,6 @@ from models.canonical import DAY_NS, day_of, floor_to
 from models.correlation import Cluster
 from models.decisions import Input, Inputs, OtherInputs, Source
 from models.drawdown import Assessment, assess
-from models.factors import FactorExposure, FactorModel
 from models.holdings import Holding
 from models.limits import SizingMethod
 from models.messages import (
@@ -26,8 +25,9 @@ from models.orders import Order, Together, units
 from models.portfolio import Others, Portfolio, Quote
 from models.reasons import Flag, RejectReason
 from models.reference import SECTOR_UNKNOWN
+from models.risk.factors import FactorExposure, FactorModel
+from models.risk.tail import Tail, TailModel, signed_amount
 from models.sizing import PROBATION_SHARE, Sizing, size_opening
-from models.tail import Tail, TailModel, signed_amount
 
 REFERENCE_PRICE_TOLERANCE = Decimal("0.2")
 

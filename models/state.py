@@ -31,7 +31,7 @@ from models.messages import (
 from models.portfolio import Account, Portfolio
 from models.reference import Reference
 from models.refusal import Refusal, Refused
-from models.risk_models import RiskModels
+from models.risk.models import RiskModels
 from models.wire import session_day
 
 OPEN_ORDERS_SHOWN = 50

@@ -13,9 +13,9 @@ from models.heatmap import Exposure, HeatMap, heat_map
 from models.limits import Limits
 from models.messages import EVERY, Side
 from models.portfolio import Portfolio
-from models.risk_models import RiskModels
+from models.risk.models import RiskModels
+from models.risk.tail import signed_amount
 from models.state import State
-from models.tail import signed_amount
 from models.wire import Exact
 from streams.access import GateError
 from streams.config import Settings

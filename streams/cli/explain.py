@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from models.decisions import CheckResult, RiskDecision
     from models.messages import OrderIntent
-    from streams.explain import Explanation, Link
+    from streams.hindsight.explain import Explanation, Link
     from streams.report import AccountReport
 
 OUTCOME_STYLE: Final = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red", "EXEMPT": "cyan", "SKIPPED": "dim"}
@@ -36,7 +36,7 @@ def explain(
 
     from models.canonical import canonical_bytes
     from streams.config import load
-    from streams.explain import explain as make_explanations
+    from streams.hindsight.explain import explain as make_explanations
 
     made = asyncio.run(make_explanations(load(), intent_id, account))
     if json:

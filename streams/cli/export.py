@@ -38,8 +38,8 @@ def positions(file: File, *, account: OfAccount = None, first: From = None, last
 
 def _export(what: str, file: Path, account: str | None, first: str | None, last: str | None) -> None:
     from streams.config import load
-    from streams.export import export
-    from streams.spans import span_of
+    from streams.hindsight.export import export
+    from streams.hindsight.spans import span_of
 
     span = span_of(first, last)
     count = asyncio.run(export(load(), what, file, account=account, span=span))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from streams.hindsight.what_if import WhatIf
     from streams.limit_files import LimitFile
-    from streams.what_if import WhatIf
 
 
 class Fills(StrEnum):
@@ -49,9 +49,9 @@ def what_if(
     from rich.console import Console
 
     from streams.config import load
-    from streams.spans import span_of
-    from streams.what_if import what_if as compare
-    from streams.what_if_page import render
+    from streams.hindsight.spans import span_of
+    from streams.hindsight.what_if import what_if as compare
+    from streams.hindsight.what_if_page import render
 
     span, said = span_of(first, last), _read(limits)
     made = asyncio.run(
@@ -94,7 +94,7 @@ def _read(path: Path) -> "LimitFile":
 
 def parts(made: "WhatIf") -> "Iterator[RenderableType]":
     """Yield the result as a person reads it."""
-    from streams.what_if_page import caveats, headline, verdict
+    from streams.hindsight.what_if_page import caveats, headline, verdict
 
     yield f"other limits: {', '.join(f'{name} {value}' for name, value in made.limits.items()) or 'none'}"
     yield headline(made)
@@ -161,8 +161,8 @@ def _reasons(made: "WhatIf") -> "Iterator[RenderableType]":
 
 
 def _flips(made: "WhatIf") -> "Iterator[RenderableType]":
+    from streams.hindsight.what_if_page import way_line
     from streams.text import amount
-    from streams.what_if_page import way_line
 
     yield ""
     for flips in made.flips:

@@ -15,10 +15,10 @@ from models.decisions import AccountStatus
 from models.messages import EquityMark, PriceMark
 from models.reasons import RejectReason
 from streams.audit import audit
-from streams.background import CLOSING_SECONDS
 from streams.client import DecisionTimeoutError, GateUnavailableError, RiskManager
 from streams.config import Settings
 from streams.demo.household import embedded_broker_is_there
+from streams.manager.background import CLOSING_SECONDS
 from streams.publisher import Publisher
 from streams.starter import admit_everybody
 from streams.topics import Topics, create

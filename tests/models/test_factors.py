@@ -13,9 +13,9 @@ from scipy.stats import linregress
 
 from models.canonical import exact
 from models.correlation import Returns, Session
-from models.factors import Coefficient, FactorModel, _means, _Panel, _residuals, factor_model
 from models.reference import SECTOR_UNKNOWN
-from models.tail import SESSIONS_MIN
+from models.risk.factors import Coefficient, FactorModel, _means, _Panel, _residuals, factor_model
+from models.risk.tail import SESSIONS_MIN
 
 FIRST = 14_000
 

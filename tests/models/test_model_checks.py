@@ -17,8 +17,8 @@ from models.holdings import Holding
 from models.portfolio import Portfolio
 from models.reasons import RejectReason as Reason
 from models.reference import Reference
-from models.risk_models import TAIL_MODELS_KEPT, RiskModels
-from models.tail import Tail, TailModel
+from models.risk.models import TAIL_MODELS_KEPT, RiskModels
+from models.risk.tail import Tail, TailModel
 from tests.models.test_bounds import LOOSE
 from tests.models.world import NOON_DATE, World, approved, numbers
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.covariance import empirical_covariance, ledoit_wolf_shrinkage
 
-from models.shrinkage import covariances, shrink
+from models.risk.shrinkage import covariances, shrink
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

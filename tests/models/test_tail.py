@@ -19,7 +19,7 @@ from models.canonical import exact, rounded
 from models.correlation import Returns, Session
 from models.holdings import Holding
 from models.messages import DailyReturn
-from models.tail import (
+from models.risk.tail import (
     QUANTILE,
     SESSIONS_MIN,
     Tail,

@@ -11,9 +11,8 @@ from models.canonical import SECOND_NS, canonical_bytes
 from models.decisions import RiskDecision
 from models.messages import Fill, OrderIntent
 from models.state import State
-from streams import account
 from streams.client import DecisionTimeoutError
-from streams.manager import RiskManager
+from streams.manager import RiskManager, account
 from streams.publisher import Delivered, Message, destination
 from streams.records import SHARED_INPUTS, Record, Topic
 from streams.replica import Replica, SharedReplica

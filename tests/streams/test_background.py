@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streams.background import Background, ClosedError
+from streams.manager.background import Background, ClosedError
 
 
 @pytest.fixture

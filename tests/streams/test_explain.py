@@ -13,8 +13,8 @@ from models.checks import BOUNDS, CONDITIONS, MODELS, OPENING_CONDITIONS
 from models.decisions import Outcome
 from models.reasons import RejectReason
 from streams.cli.explain import parts
-from streams.explain import INTEGRITY, Explanation, UnknownIntentError, explanations
-from streams.history import HistoryError
+from streams.hindsight.explain import INTEGRITY, Explanation, UnknownIntentError, explanations
+from streams.hindsight.history import HistoryError
 from streams.records import Topic
 from tests.streams.pasts import MemoryPast, gathered
 from tests.streams.played import played

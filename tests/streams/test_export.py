@@ -14,11 +14,12 @@ import pytest
 
 from models.canonical import DAY_NS, canonical_bytes, plain
 from models.messages import Statement
-from streams import cli, export
-from streams.export import ExportError, iso, position_rows, write
+from streams import cli
+from streams.hindsight import export
+from streams.hindsight.export import ExportError, iso, position_rows, write
+from streams.hindsight.spans import Span, span_of
 from streams.publisher import destination
 from streams.records import Record, Topic
-from streams.spans import Span, span_of
 from tests.streams.in_process_gate import NOW
 from tests.streams.pasts import MemoryPast, gathered
 from tests.streams.played import played

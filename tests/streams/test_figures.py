@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.canonical import plain
 from models.messages import DailyReturn
-from streams.figures import dated_returns, decimal_of, fraction_of, today
+from streams.manager.figures import dated_returns, decimal_of, fraction_of, today
 
 FRIDAY = dt.date(2026, 5, 29)
 

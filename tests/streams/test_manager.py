@@ -26,10 +26,10 @@ from models.messages import (
     Side,
 )
 from models.reasons import RejectReason
-from streams.account import ATTEMPTS_MAX, UnconfirmedEquityError
-from streams.background import ClosedError
 from streams.client import DecisionTimeoutError, GateError, RiskManager
-from streams.enrolment import LimitsInForceError, profile_id_of
+from streams.manager.account import ATTEMPTS_MAX, UnconfirmedEquityError
+from streams.manager.background import ClosedError
+from streams.manager.enrolment import LimitsInForceError, profile_id_of
 from streams.records import Topic
 from tests.streams.in_process_gate import NOW
 from tests.streams.managed_gate import MORNING, ManagedGate, connect_to
@@ -210,7 +210,7 @@ def test_an_approval_that_did_not_know_of_a_loss_is_canceled(gate: ManagedGate, 
 def test_a_gate_that_never_catches_up_is_an_error(
     gate: ManagedGate, manager: RiskManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.account.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("streams.manager.account.FIRST_PAUSE", 0.0)
     gate.behind = 100
     with pytest.raises(DecisionTimeoutError, match="without knowing what this program told it before: do not trade"):
         manager.check_new_position(**AAPL)

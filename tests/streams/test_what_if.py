@@ -22,12 +22,12 @@ from models.limits import Limits
 from models.messages import EQUITY_TICK, REFERENCE, ExecutionType, Fill, OrderIntent, Side
 from streams import cli
 from streams.cli.what_if import parts
-from streams.other_world import OtherLimits, Placed, WhatIfError, proportion
-from streams.spans import EVER, Span, span_of
-from streams.tally import POINTS_MAX, Point
-from streams.tally import Path as Points
-from streams.what_if import WAYS, AccountOutcome, WhatIf, _Partition, _Told, replayed
-from streams.what_if_page import render, scale_of
+from streams.hindsight.other_world import OtherLimits, Placed, WhatIfError, proportion
+from streams.hindsight.spans import EVER, Span, span_of
+from streams.hindsight.tally import POINTS_MAX, Point
+from streams.hindsight.tally import Path as Points
+from streams.hindsight.what_if import WAYS, AccountOutcome, WhatIf, _Partition, _Told, replayed
+from streams.hindsight.what_if_page import render, scale_of
 from tests.golden.test_golden import LOGS, read
 from tests.streams.in_process_gate import InProcessGate
 from tests.streams.pasts import MemoryPast

@@ -1,7 +1,7 @@
 """How fast and how often an account may open: token buckets, repetitions, open orders (docs/risk.md section 9)."""
 
 from models.canonical import SECOND_NS
-from models.check import Check
+from models.checks.check import Check
 from models.decisions import Throttle
 from models.ledger import REPEAT_WINDOW, Like
 from models.reasons import RejectReason

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pydantic import JsonValue
 
 from models.book import UNATTRIBUTED, ZERO
-from models.check import Check, for_openings
+from models.checks.check import Check, for_openings
 from models.decisions import AccountStatus, HaltCause
 from models.drawdown import Pair, drawdown_warnings
 from models.messages import KillMode, OrderIntent, Side, StrategyState

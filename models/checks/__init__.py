@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from decimal import Decimal
 
-from models import bounds, conditions, model_checks, throttle
-from models.check import Check, tightest
+from models.checks import bounds, conditions, modelled, throttle
+from models.checks.check import Check, tightest
 from models.reasons import RejectReason as Reason
 from models.request import Request, Size
 
@@ -33,7 +33,7 @@ CONDITIONS: dict[Reason, Callable[[Request], Check]] = {
     Reason.RATE_LIMIT_STRATEGY: throttle.rate_limit_strategy,
     Reason.MAX_OPEN_ORDERS: throttle.max_open_orders,
     Reason.PRICE_COLLAR: conditions.price_collar,
-    Reason.RISK_MODEL_UNAVAILABLE: model_checks.risk_model_unavailable,
+    Reason.RISK_MODEL_UNAVAILABLE: modelled.risk_model_unavailable,
 }
 """Checks that no size changes."""
 
@@ -65,9 +65,9 @@ BOUNDS: dict[Reason, Callable[[Request, Size], Check]] = {
 """Checks of a size; SKIPPED where there is none."""
 
 MODELS: dict[Reason, Callable[[Request, Size, Decimal | None], Check]] = {
-    Reason.VAR_LIMIT: model_checks.var_limit,
-    Reason.CVAR_LIMIT: model_checks.cvar_limit,
-    Reason.FACTOR_LIMIT: model_checks.factor_limit,
+    Reason.VAR_LIMIT: modelled.var_limit,
+    Reason.CVAR_LIMIT: modelled.cvar_limit,
+    Reason.FACTOR_LIMIT: modelled.factor_limit,
 }
 """Checks of a size that are bounded last, each by what all before leave."""
 

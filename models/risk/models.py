@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from models.correlation import Returns
-from models.factors import FactorModel, factor_model
 from models.reference import SECTOR_UNKNOWN, Reference
-from models.tail import TailModel, common_history
+from models.risk.factors import FactorModel, factor_model
+from models.risk.tail import TailModel, common_history
 
 TAIL_MODELS_KEPT = 256
 """Accounts hold different symbols, and one model of a hundred of them takes 200 kB."""

@@ -22,10 +22,10 @@ from models.refusal import Refused
 from models.state import State
 from streams.codec import decode_decision, decode_halt
 from streams.config import Settings
-from streams.history import HistoryError, Past, open_history, partitions_of
+from streams.hindsight.history import HistoryError, Past, open_history, partitions_of
+from streams.hindsight.spans import EVER, Span
 from streams.records import Record, Topic
 from streams.replica import Replica, SharedReplica
-from streams.spans import EVER, Span
 
 ROW_GROUP: Final = 10_000
 """Rows that are written at a time."""

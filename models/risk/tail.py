@@ -2,7 +2,7 @@
 
 The vector `v` has each symbol's signed dollars on its worst side. Historical losses `-sum v_i*r_it` are sums of
 integers: an amount can be exchanged in them (`Tail.replace`), and nothing tells the result from one that was computed
-from the start. The parametric VaR rests on the same integers, for with the matrices s and f of `models.shrinkage`
+from the start. The parametric VaR rests on the same integers, for with s and f of `models.risk.shrinkage`
 
     v's*v = variance of the losses (1/T)
     v'f*v = r*a^2 + (1 - r)*b,  a = sum v_i*sqrt(s_ii),  b = sum v_i^2*s_ii
@@ -22,7 +22,7 @@ import numpy as np
 
 from models.canonical import CONTEXT, rounded
 from models.correlation import RETURN_DIGITS, Integers, Returns, Session
-from models.shrinkage import Shrinkage, shrink
+from models.risk.shrinkage import Shrinkage, shrink
 
 SESSIONS_MIN = 100
 """With fewer sessions that all symbols have there is no model."""

@@ -20,11 +20,11 @@ from models.canonical import SECOND_NS
 from models.limits import SizingMethod
 from models.messages import EVERY, Fill, PriceMark, Side
 from streams.access import GateError, GateUnavailableError, no_broker
-from streams.account import AccountClient, PositionCheck
-from streams.background import Background
 from streams.config import Settings, load
-from streams.enrolment import limits_said
-from streams.figures import Figure, dated_returns, decimal_of, today
+from streams.manager.account import AccountClient, PositionCheck
+from streams.manager.background import Background
+from streams.manager.enrolment import limits_said
+from streams.manager.figures import Figure, dated_returns, decimal_of, today
 from streams.report import AccountReport
 
 P = ParamSpec("P")

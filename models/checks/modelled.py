@@ -12,12 +12,12 @@ from pydantic import JsonValue
 
 from models.book import ZERO
 from models.canonical import plain, rounded
-from models.check import Check
-from models.factors import FactorExposure
+from models.checks.check import Check
 from models.messages import LimitProfile
 from models.reasons import RejectReason
 from models.request import Request, Size
-from models.tail import Tail, largest_passing
+from models.risk.factors import FactorExposure
+from models.risk.tail import Tail, largest_passing
 
 Measured = Decimal | Fraction
 MARKET = "MARKET"

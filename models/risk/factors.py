@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.correlation import Flags, Integers, Returns, Session
 from models.reference import SECTOR_UNKNOWN
-from models.tail import SESSIONS_MIN, filled_sessions, scaled_amounts
+from models.risk.tail import SESSIONS_MIN, filled_sessions, scaled_amounts
 
 Exact = NDArray[Any]
 """Integers: int64 where they all fit, else Python's."""

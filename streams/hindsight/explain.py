@@ -26,7 +26,7 @@ from models.state import State
 from models.wire import Exact
 from streams.codec import decode_decision, decode_halt, shown
 from streams.config import Settings
-from streams.history import HistoryError, Past, open_history, partitions_of
+from streams.hindsight.history import HistoryError, Past, open_history, partitions_of
 from streams.records import Record, Topic
 from streams.replay import INPUTS, Cursor, Replay, UnreachableError
 from streams.report import AccountReport, UnknownAccountError, describe

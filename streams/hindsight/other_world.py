@@ -43,7 +43,7 @@ from models.request import Request
 from models.state import Shared, State
 from streams.access import GateError
 from streams.codec import violations
-from streams.tally import Change, Difference
+from streams.hindsight.tally import Change, Difference
 
 FEE_PLACES: Final = 12
 

@@ -1,7 +1,7 @@
 """What would have been under other limits: history beside the world that follows from other answers.
 
 History is folded from the topics as an audit folds it, each decision at its `as_of`. Beside it runs the other world
-(`streams.other_world` has its rules): the same records, decided anew. What comes of it is told by account.
+(`streams.hindsight.other_world` has its rules): the same records, decided anew. What comes of it is told by account.
 """
 
 from collections import Counter, defaultdict
@@ -20,14 +20,14 @@ from models.state import State
 from models.wire import Exact
 from streams.codec import Codec, decode_decision, shown
 from streams.config import Settings
-from streams.history import HistoryError, Past, open_history, partitions_of
+from streams.hindsight.history import HistoryError, Past, open_history, partitions_of
+from streams.hindsight.other_world import OtherLimits, OtherWorld, WhatIfError
+from streams.hindsight.spans import EVER, Span
+from streams.hindsight.tally import Episode, Path, Point, Tally
 from streams.limit_files import value_text
-from streams.other_world import OtherLimits, OtherWorld, WhatIfError
 from streams.records import SHARED_INPUTS, Record, Topic
 from streams.replay import Cursor, Replay, UnreachableError
 from streams.replica import Folded
-from streams.spans import EVER, Span
-from streams.tally import Episode, Path, Point, Tally
 
 EXAMPLES_MAX = 5
 """Examples kept of each way in which an answer changes, and episodes told of each account."""

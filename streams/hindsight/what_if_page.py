@@ -10,9 +10,9 @@ from html import escape
 from typing import Final, NamedTuple
 
 from models.decisions import DecisionStatus
-from streams.tally import Point
+from streams.hindsight.tally import Point
+from streams.hindsight.what_if import AccountOutcome, Flips, WhatIf
 from streams.text import amount, day, when
-from streams.what_if import AccountOutcome, Flips, WhatIf
 
 WIDTH: Final = 640
 HEIGHT: Final = 220

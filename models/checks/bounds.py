@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from models.book import KEPT, ZERO
 from models.canonical import plain
-from models.check import Check, for_openings
+from models.checks.check import Check, for_openings
 from models.holdings import Holding
 from models.messages import LimitProfile, Side
 from models.orders import Together

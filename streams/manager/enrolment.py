@@ -11,7 +11,7 @@ from models.limits import Limits, SizingMethod
 from models.messages import EVERY, AccountRecord, LimitProfile, ReferenceRecord
 from models.reference import Reference
 from streams.access import GateError
-from streams.figures import Figure, decimal_of, fraction_of
+from streams.manager.figures import Figure, decimal_of, fraction_of
 
 ACTOR: Final = "risk-manager"
 REASON: Final = "limits given to RiskManager"

@@ -39,9 +39,9 @@ from models.reference import Reference
 from streams.access import GateError
 from streams.client import DECISION_AGE_MAX, DecisionLateError, DecisionTimeoutError, RiskGateClient
 from streams.config import Settings
-from streams.enrolment import ACTOR, enrol
-from streams.figures import today
-from streams.follower import Follower
+from streams.manager.enrolment import ACTOR, enrol
+from streams.manager.figures import today
+from streams.manager.follower import Follower
 from streams.publisher import Message
 from streams.records import Topic
 from streams.report import AccountReport, describe
@@ -166,7 +166,7 @@ class AccountClient:
     # --- telling
 
     async def enrol(self, said: Mapping[str, Any], *, currency: str | None, replace: bool) -> None:
-        """Put the account under limits, as `streams.enrolment.enrol` says.
+        """Put the account under limits, as `streams.manager.enrolment.enrol` says.
 
         Raises:
             GateError: If the gate's topics took the records and they are not in force.

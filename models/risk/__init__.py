@@ -1,0 +1,1 @@
+"""What returns say of risk: covariance, tails, factors."""
