@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -171,7 +171,5 @@ def _shown(value: object) -> str:
 
 def _row(reference: Reference, key: str) -> dict[str, Any]:
     """Return what `reference` has under a natural key; nothing where it has nothing."""
-    try:
-        return cast("dict[str, Any]", reference.row(key))
-    except KeyError:
-        return {}
+    record = reference.record(key)
+    return {} if record is None else record.model_dump(mode="json")
