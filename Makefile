@@ -62,7 +62,7 @@ unit: .venv/stamp ## Run the tests that need no broker
 	.venv/bin/python -m pytest -m "not broker" $(ARGS)
 
 .PHONY: chaos
-chaos: .venv/stamp ## Kill, freeze and move workers and kill brokers for 25 minutes, and judge the log
+chaos: .venv/stamp ## Kill, freeze and move workers and kill brokers for 10 to 25 minutes, and judge the log
 	.venv/bin/python -m pytest tests/chaos -s $(ARGS)
 
 .PHONY: bench
