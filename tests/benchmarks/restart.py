@@ -105,7 +105,7 @@ class _History:
                 made = time.monotonic()
                 await self._until_decided()
                 say(f"{self._decisions:,} decisions taken in {time.monotonic() - made:.0f} s")
-                await asyncio.sleep(2 * self._settings.checkpoint_interval)  # a kill at once would leave no checkpoint
+                await asyncio.sleep(2 * self._settings.checkpoint_interval)  # killed at once, it leaves no checkpoint
                 for kept in (True, False):
                     restarts = [await self._restart(process, publisher, kept=kept) for _ in range(TIMES)]
                     rows.append(_middle(restarts))
