@@ -225,11 +225,11 @@ class Book:
         newest = max((e.event_time for e in self.account.fills), default=0)
         return any(e.event_time < newest - KEPT for e in self.executions)
 
-    def overfilled(self, symbol: str, *, old: bool = False) -> bool:
-        """Whether an order of the symbol got more than was approved, not long ago unless `old` is asked for too."""
+    def overfilled(self, symbol: str) -> bool:
+        """Whether an order of the symbol got more than was approved, not long ago."""
         return any(
-            self.filled(o) > o.quantity and (old or any(self.young(e) for e in self.own(o)))
-            for o in (self.account.orders if old else self.remembered())
+            self.filled(o) > o.quantity and any(self.young(e) for e in self.own(o))
+            for o in self.remembered()
             if o.symbol == symbol
         )
 
