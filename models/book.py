@@ -4,18 +4,19 @@ A position is a function of the *set* of execution reports, so their order of ar
 before its fill. Reports of the last seven days are kept singly; older executions are summed into a base.
 """
 
-from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from pydantic import JsonValue
 
 from models.canonical import DAY_NS, canonical_bytes, exact, plain, sha256
+from models.executions import NO_REPORTS, Execution, OrderReports, Reported
 from models.messages import ExecutionType, Fill, Side
 from models.refusal import Refusal
 from models.reports import BUSTED, CORRECTED, TRADE, Families, Family, Report, identity, report_of
+from models.timeline import Timeline
 
 KEPT = 7 * DAY_NS
 """How far behind the account's newest fill a report may lie, and is kept singly."""
@@ -26,39 +27,18 @@ UNATTRIBUTED = "UNATTRIBUTED"
 ZERO = Decimal(0)
 LINKED = frozenset({TRADE, CORRECTED, BUSTED})
 """Reports that make positions."""
-TERMINAL = frozenset({ExecutionType.CANCELED, ExecutionType.EXPIRED, ExecutionType.REJECTED})
 
 
-class Execution(NamedTuple):
-    """What an execution came to after its busts and corrections. Ordered by time."""
+class _Symbol:
+    """What is kept of one symbol beside its position."""
 
-    event_time: int
-    execution_id: str
-    key: str
-    offset: int
-    intent_id: str | None
-    strategy: str
-    symbol: str
-    side: Side
-    quantity: Decimal
-    price: Decimal
+    __slots__ = ("executions", "orders", "version")
 
-    @property
-    def signed(self) -> Decimal:
-        """Units, positive for a buy."""
-        return self.quantity if self.side is Side.BUY else -self.quantity
-
-
-class OrderReports(NamedTuple):
-    """What the venue said of one order."""
-
-    filled: Decimal
-    terminal: bool
-    replaced: Decimal | None
-    """Latest REPLACED total, units."""
-
-
-NO_REPORTS = OrderReports(ZERO, terminal=False, replaced=None)
+    def __init__(self) -> None:
+        self.version = 0
+        self.executions: Timeline[Execution] = Timeline()
+        self.orders: dict[tuple[str | None, Side], Reported] = {}
+        """By intent id and side, the last changed one last."""
 
 
 class Book:
@@ -72,65 +52,76 @@ class Book:
         self.dirty: set[str] = set()
         self.clock = 0
         """Event time of the account's newest folded fill, ns; 0 before the first."""
+        self.changes = 0
+        """Rises with every change. Not persisted: it only serves caches."""
         self.positions: defaultdict[str, defaultdict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
         """Signed units by symbol and strategy; never zero."""
-        self.by_intent: defaultdict[str, dict[str, Execution]] = defaultdict(dict)
-        self.by_symbol: defaultdict[str, dict[str, Execution]] = defaultdict(dict)
-        self.timeline: list[Execution] = []
+        self.timeline: Timeline[Execution] = Timeline()
         """Executions kept singly, oldest first."""
+        self._totals: dict[str, Decimal] = {}
+        """Signed units by symbol; of those in `positions`."""
+        self._symbols: dict[str, _Symbol] = {}
         self._base: dict[tuple[str, str], Decimal] = {}
         """Signed units by symbol and strategy; never zero."""
         self._reports: dict[str, Report] = {}
         self._executions: dict[str, Execution] = {}
         # Summed executions and what amended them: remembered for as long again, so that a late bust is recognized.
         self._summed: dict[str, Report] = {}
-        self._forgetting: list[tuple[int, str]] = []
+        self._forgetting: Timeline[Report] = Timeline()
         self._families = Families()
-        self._reports_of: defaultdict[str, dict[str, Report]] = defaultdict(dict)
-        self._aging: list[tuple[int, str]] = []
+        self._aging: Timeline[Report] = Timeline()
 
     # --- reading
 
+    def version(self, symbol: str) -> int:
+        """Return a number that is another one after any change of what is known of `symbol`; 0 where nothing is.
+
+        What is derived from the symbol's position, executions and reports holds as long as it stays. Not persisted.
+        """
+        known = self._symbols.get(symbol)
+        return 0 if known is None else known.version
+
     def position(self, symbol: str) -> Decimal:
         """Return the signed position in `symbol`, units."""
-        strategies = self.positions.get(symbol)
-        return sum(strategies.values(), ZERO) if strategies else ZERO
+        return self._totals.get(symbol, ZERO)
 
     def order(self, intent_id: str, *, symbol: str, side: Side, after: int) -> OrderReports:
         """Return what was reported of an order above offset `after`, where symbol and side are the order's own."""
-        if intent_id not in self._reports_of:
+        reported = self._reported(intent_id, symbol, side)
+        if reported is None:
             return NO_REPORTS  # as of most open orders
-        filled = sum(
-            (
-                execution.quantity
-                for execution in self.by_intent.get(intent_id, {}).values()
-                if execution.offset > after and execution.symbol == symbol and execution.side is side
-            ),
-            ZERO,
-        )
-        terminal, replaced = False, None
-        for report in self._own_reports(intent_id, symbol, side, after):
-            if report.execution_type in TERMINAL:
-                terminal = True
-            elif report.execution_type is ExecutionType.REPLACED and (
-                replaced is None or report.rank > replaced.rank
-            ):
-                replaced = report
-        return OrderReports(filled, terminal, replaced.quantity if replaced else None)
+        above = reported.above(after)
+        replaced = above.replaced
+        return OrderReports(above.filled, above.terminal, None if replaced is None else replaced.quantity)
 
     def first_report_time(self, intent_id: str, *, symbol: str, side: Side, after: int) -> int | None:
         """Return the event time of an order's first report, NEW and fills included; None where there is none."""
-        reports = self._own_reports(intent_id, symbol, side, after)
-        return min((report.event_time for report in reports), default=None)
+        reported = self._reported(intent_id, symbol, side)
+        first = None if reported is None else reported.above(after).first
+        return None if first is None else first.event_time
 
-    def _own_reports(self, intent_id: str, symbol: str, side: Side, after: int) -> Iterator[Report]:
-        for report in self._reports_of.get(intent_id, {}).values():
-            if report.offset > after and report.symbol == symbol and report.side is side:
-                yield report
+    def _reported(self, intent_id: str, symbol: str, side: Side) -> Reported | None:
+        known = self._symbols.get(symbol)
+        return None if known is None else known.orders.get((intent_id, side))
+
+    def orders_of(self, symbol: str) -> Mapping[tuple[str | None, Side], Reported]:
+        """Return what was reported by intent id and side, the last changed one last. Not to be changed by the reader.
+
+        Those with a `version` above one that was seen are the last ones: who keeps an answer for each order asks anew
+        for those alone. An order that is not here any more is forgotten.
+        """
+        known = self._symbols.get(symbol)
+        return {} if known is None else known.orders
 
     def last_execution(self, symbol: str) -> Execution | None:
         """Return the latest execution in `symbol` that is kept singly."""
-        return max(self.by_symbol.get(symbol, {}).values(), default=None)
+        known = self._symbols.get(symbol)
+        return None if known is None else known.executions.last
+
+    def executions_of(self, symbol: str) -> Iterable[Execution]:
+        """Return the executions in `symbol` that are kept singly, oldest first."""
+        known = self._symbols.get(symbol)
+        return () if known is None else known.executions
 
     def executions_after(self, time: int) -> Iterator[Execution]:
         """Yield executions with event_time above `time`, newest first."""
@@ -161,12 +152,13 @@ class Book:
             return (Refusal(offset, f"execution {fill.execution_id} was already reported with other content"),)
         if event_time < self.clock - KEPT:
             return (Refusal(offset, f"execution {fill.execution_id} is over 7 days older than the account's newest"),)
-        report = report_of(fill, offset=offset, event_time=event_time, raw=raw)
+        report = report_of(fill, key=key, offset=offset, event_time=event_time, raw=raw)
         if self._amends_the_base(report):
             why = f"{fill.execution_type} of {fill.execution_reference_id}, an execution over 7 days old"
             return (Refusal(offset, why),)
 
         self._add(report)
+        self._aging.add(report)
         self.dirty.add("x" + key)
         if report.execution_type in LINKED:
             for family in self._families.add(report):
@@ -179,17 +171,49 @@ class Book:
 
     def _add(self, report: Report) -> None:
         self._reports[report.key] = report
-        insort(self._aging, report.age)
-        if report.intent_id is not None:
-            self._reports_of[report.intent_id][report.key] = report
+        if report.intent_id is None:
+            self._touch(report.symbol)
+        else:
+            self._changed(report.intent_id, report.symbol, report.side).add(report)
 
     def _remove(self, reports: Collection[Report]) -> None:
         for report in reports:
             del self._reports[report.key]
             self.dirty.add("x" + report.key)
-            if report.intent_id is not None:
-                _discard(self._reports_of, report.intent_id, report.key)
+            if report.intent_id is None:
+                self._touch(report.symbol)
+            else:
+                self._changed(report.intent_id, report.symbol, report.side).remove(report)
+            self._drop_empty(report.intent_id, report.symbol, report.side)
         self._families.remove([report for report in reports if report.execution_type in LINKED])
+
+    def _touch(self, symbol: str) -> _Symbol:
+        """Note that what is known of a symbol changes."""
+        self.changes += 1
+        known = self._symbols.get(symbol)
+        if known is None:
+            known = self._symbols[symbol] = _Symbol()
+        known.version = self.changes
+        return known
+
+    def _changed(self, intent_id: str | None, symbol: str, side: Side) -> Reported:
+        """Note that what was reported of an order changes, and return it."""
+        known = self._touch(symbol)
+        order = known.orders.pop((intent_id, side), None)
+        if order is None:
+            order = Reported(intent_id, side)
+        known.orders[intent_id, side] = order  # the last changed one last
+        order.version = known.version
+        return order
+
+    def _drop_empty(self, intent_id: str | None, symbol: str, side: Side) -> None:
+        """Forget an order of which nothing is known any more, and likewise its symbol."""
+        known = self._symbols[symbol]
+        order = known.orders.get((intent_id, side))
+        if order is not None and not order.reports and not order.executions:
+            del known.orders[intent_id, side]
+        if not known.orders and not known.executions:
+            del self._symbols[symbol]
 
     def _amends_the_base(self, report: Report) -> bool:
         target = self._families.target(report)
@@ -205,40 +229,41 @@ class Book:
         if before == after:
             return
         if before is not None:
-            del self.timeline[bisect_left(self.timeline, before)]
+            self.timeline.remove(before)
             self._forget(before)
+            self._move(before.symbol, before.strategy, -before.signed)
         if after is not None:
+            self.timeline.add(after)
             self._executions[after.key] = after
-            insort(self.timeline, after)
-            self.by_symbol[after.symbol][after.key] = after
-            if after.intent_id is not None:
-                self.by_intent[after.intent_id][after.key] = after
+            self._changed(after.intent_id, after.symbol, after.side).fill(after)
+            self._symbols[after.symbol].executions.add(after)
             self._move(after.symbol, after.strategy, after.signed)
 
     def _forget(self, execution: Execution) -> None:
+        """Forget an execution, but not the position that it made."""
         del self._executions[execution.key]
-        _discard(self.by_symbol, execution.symbol, execution.key)
-        if execution.intent_id is not None:
-            _discard(self.by_intent, execution.intent_id, execution.key)
-        self._move(execution.symbol, execution.strategy, -execution.signed)
+        self._changed(execution.intent_id, execution.symbol, execution.side).unfill(execution)
+        self._symbols[execution.symbol].executions.remove(execution)
+        self._drop_empty(execution.intent_id, execution.symbol, execution.side)
 
     def _move(self, symbol: str, strategy: str, quantity: Decimal) -> None:
         strategies = self.positions[symbol]
         strategies[strategy] += quantity
+        self._totals[symbol] = self._totals.get(symbol, ZERO) + quantity
         if not strategies[strategy]:
             del strategies[strategy]
             if not strategies:
-                del self.positions[symbol]
+                del self.positions[symbol], self._totals[symbol]
 
     def _age(self) -> tuple[Refusal, ...]:
         """Sum what is over seven days old into the base, and forget what is twice as old."""
         owed: list[Refusal] = []
-        due = [self._reports[key] for key in _take_before(self._aging, self.clock - KEPT)]
+        due = self._aging.take_before(self.clock - KEPT)
         for report in due:
             if report.execution_type is TRADE:
                 self._sum(report)
         # An execution has the time of its trade, so these are the same ones, in one stretch.
-        del self.timeline[: bisect_left(self.timeline, (self.clock - KEPT,))]
+        self.timeline.take_before(self.clock - KEPT)
         lost = [report for report in due if report.key not in self._summed]
         self._remove(lost)
         for report in lost:
@@ -246,19 +271,21 @@ class Book:
                 raw = report.raw.encode() if report.raw is not None else None
                 why = f"{report.execution_type} of {report.reference_id}, an execution that did not come"
                 owed.append(Refusal(report.offset, f"{why} within 7 days", raw))
-        self._remove([self._summed.pop(key) for key in _take_before(self._forgetting, self.clock - 2 * KEPT)])
+        forgotten = self._forgetting.take_before(self.clock - 2 * KEPT)
+        for report in forgotten:
+            del self._summed[report.key]
+        self._remove(forgotten)
         return tuple(owed)
 
     def _sum(self, report: Report) -> None:
         for summed in self._families.sum(report):
             self._summed[summed.key] = summed
-            insort(self._forgetting, summed.age)
+            self._forgetting.add(summed)
             self.dirty.add("x" + summed.key)
         execution = self._executions.get(report.key)
         if execution is None:
             return
         self._forget(execution)
-        self._move(execution.symbol, execution.strategy, execution.signed)
         place = execution.symbol, execution.strategy
         total = self._base.pop(place, ZERO) + execution.signed
         if total:
@@ -282,7 +309,7 @@ class Book:
         report = self._reports.get(key[1:])
         if report is None:
             return None
-        row: dict[str, JsonValue] = {name: getattr(report, name) for name in Report.__slots__ if name != "key"}
+        row: dict[str, JsonValue] = {name: getattr(report, name) for name in Report._fields if name != "key"}
         row |= {
             "quantity": plain(report.quantity),
             "price": plain(report.price),
@@ -314,7 +341,7 @@ class Book:
                 reports.append(report)
                 if summed:
                     book._summed[report.key] = report
-        book._load(sorted(reports, key=lambda report: report.age))
+        book._load(sorted(reports))
         return book
 
     def _load(self, reports: list[Report]) -> None:
@@ -323,11 +350,12 @@ class Book:
         for report in reports:
             self._add(report)
             if report.key in self._summed:
+                self._forgetting.add(report)
                 self._families.add_summed(report)
-            elif report.execution_type in LINKED:
+                continue
+            self._aging.add(report)
+            if report.execution_type in LINKED:
                 living.append(report)
-        self._aging = [age for age in self._aging if age[1] not in self._summed]
-        self._forgetting = [report.age for report in reports if report.key in self._summed]
         for report in living:
             self._families.add(report)
         for report in living:
@@ -358,17 +386,3 @@ def _place(key: str) -> tuple[str, str]:
     """Return the symbol and the strategy that a base's row is about: names, in which there is no NUL."""
     symbol, _, strategy = key[1:].partition("\0")
     return symbol, strategy
-
-
-def _take_before(ages: list[tuple[int, str]], time: int) -> list[str]:
-    """Take what is older than `time` out of a sorted list, and return the keys."""
-    count = bisect_left(ages, (time,))
-    taken = [key for _, key in ages[:count]]
-    del ages[:count]
-    return taken
-
-
-def _discard(index: dict[Any, dict[str, Any]], name: object, key: str) -> None:
-    entries = index.get(name)
-    if entries is not None and entries.pop(key, None) is not None and not entries:
-        del index[name]

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.book import ZERO, Book, Execution
+from models.book import ZERO, Book
+from models.executions import Execution
 from models.ledger import EXPIRY_GRACE, Approval, Ledger
 
 

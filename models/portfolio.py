@@ -6,11 +6,12 @@ from decimal import Decimal
 from functools import cached_property
 from typing import NamedTuple
 
-from models.book import KEPT, ZERO, Book, Execution
+from models.book import KEPT, ZERO, Book
 from models.canonical import DAY_NS, day_of
 from models.correlation import Returns
 from models.decisions import Source
 from models.drawdown import Drawdown
+from models.executions import Execution
 from models.holdings import Holding, holdings_of
 from models.ledger import EXPIRY_GRACE, Ledger
 from models.messages import Instrument, LimitProfile, OrderType
@@ -269,7 +270,7 @@ class Portfolio:
 
     def recent_executions(self, symbol: str) -> Iterator[Execution]:
         """Yield executions of the last seven days: their approvals, if they had any, are still remembered."""
-        for execution in self.account.book.by_symbol.get(symbol, {}).values():
+        for execution in self.account.book.executions_of(symbol):
             if execution.event_time >= self.clock - KEPT:
                 yield execution
 

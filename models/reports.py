@@ -9,9 +9,8 @@ the larger, so a chain of corrections costs no more than as many corrections of 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from models.canonical import canonical_bytes, day_of, sha256
 from models.messages import ExecutionType, Fill, Side
@@ -23,15 +22,14 @@ Name = tuple[str, str]
 """A venue and an execution id: what a reference says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One execution report as it is kept."""
+class Report(NamedTuple):
+    """One execution report as it is kept. Ordered by age, the oldest first: no two have the same key."""
 
+    event_time: int
+    """Never after the record's own time."""
     key: str
     """Venue, UTC date as sent, execution id: the identity."""
     offset: int
-    event_time: int
-    """Never after the record's own time."""
     digest: str
     """Of the message as sent; a repeat must have the same."""
     execution_type: ExecutionType
@@ -49,11 +47,6 @@ class Report:
     """The record of a bust or correction, in case it never finds its execution."""
 
     @property
-    def age(self) -> tuple[int, str]:
-        """What reports are sorted by, the oldest first."""
-        return self.event_time, self.key
-
-    @property
     def rank(self) -> tuple[int, str, str]:
         """The greatest of several amendments or replacements wins; venues may agree on the first two."""
         return self.event_time, self.execution_id, self.key
@@ -64,11 +57,11 @@ def identity(fill: Fill) -> str:
     return f"{fill.venue or ''}\0{day_of(fill.event_time)}\0{fill.execution_id}"
 
 
-def report_of(fill: Fill, *, offset: int, event_time: int, raw: bytes | None) -> Report:
-    """Return what is kept of a message; arguments as in `models.book.Book.fold`."""
+def report_of(fill: Fill, *, key: str, offset: int, event_time: int, raw: bytes | None) -> Report:
+    """Return what is kept of a message; `key` is its identity, the rest as in `models.book.Book.fold`."""
     replaced = fill.execution_type is ExecutionType.REPLACED
     return Report(
-        key=identity(fill),
+        key=key,
         offset=offset,
         event_time=event_time,
         digest=sha256(canonical_bytes(fill)),
@@ -114,7 +107,7 @@ class Families:
         if report.reference_id is None:
             return None
         named = self._named.get((report.venue, report.reference_id), [])
-        last = bisect_right(named, report.event_time, key=_event_time) - 1
+        last = bisect_left(named, (report.event_time + 1,)) - 1
         if last >= 0 and named[last].key == report.key:
             last -= 1  # a report is not its own target
         return named[last] if last >= 0 else None
@@ -126,9 +119,12 @@ class Families:
     def add(self, report: Report) -> Iterable[Family]:
         """Take in a trade, correction or bust. Return the families that changed."""
         self._index(report)
-        self._family[report.key] = Family(report)
+        own = self._family[report.key] = Family(report)
+        followers = self._followers(report)
+        if not followers and report.reference_id is None:  # as nearly all
+            return (own,)
         loose = [report]
-        for follower in self._followers(report):
+        for follower in followers:
             family = self._family[follower.key]
             loose.append(follower)
             if family.first is not follower:  # it leaves another family, and those behind it do too
@@ -165,27 +161,30 @@ class Families:
                 left |= {member.key: member for member in family.members}
                 family.members = []
         rest = [left[key] for key in left.keys() & self._family.keys()]
-        rest.sort(key=_age)
+        rest.sort()
         self._scatter(rest)
         for each in rest:
             self._join(each)
 
     def _index(self, report: Report) -> None:
         if report.execution_type is not BUSTED:
-            insort(self._named[report.venue, report.execution_id], report, key=_age)
+            insort(self._named[report.venue, report.execution_id], report)
         if report.reference_id is not None:
-            insort(self._referring[report.venue, report.reference_id], report, key=_age)
+            insort(self._referring[report.venue, report.reference_id], report)
 
     def _followers(self, report: Report) -> list[Report]:
         """Return the reports whose target is `report`."""
         if report.execution_type is BUSTED:
             return []
         name = (report.venue, report.execution_id)
-        named, referring = self._named[name], self._referring.get(name, [])
-        begin = bisect_left(referring, report.event_time, key=_event_time)
-        end, later = len(referring), bisect_right(named, report.age, key=_age)
+        referring = self._referring.get(name)
+        if referring is None:
+            return []
+        named = self._named[name]
+        begin = bisect_left(referring, (report.event_time,))
+        end, later = len(referring), bisect_right(named, report)
         if later < len(named):
-            end = bisect_right(referring, named[later].event_time, key=_event_time)
+            end = bisect_left(referring, (named[later].event_time + 1,))
         found = (each for each in referring[begin:end] if each.key in self._family)
         return [each for each in found if self.target(each) is report]
 
@@ -208,20 +207,12 @@ class Families:
             self._family[member.key] = large
 
 
-def _event_time(report: Report) -> int:
-    return report.event_time
-
-
-def _age(report: Report) -> tuple[int, str]:
-    return report.age
-
-
 def _rank(report: Report) -> tuple[int, str, str]:
     return report.rank
 
 
 def _take_out(index: defaultdict[Name, list[Report]], name: Name, report: Report) -> None:
     reports = index[name]
-    del reports[bisect_left(reports, report.age, key=_age)]
+    del reports[bisect_left(reports, report)]
     if not reports:
         del index[name]
