@@ -17,6 +17,7 @@ from models.messages import ExecutionType, Fill, Side
 from models.refusal import Refusal
 from models.reports import BUSTED, CORRECTED, TRADE, Families, Family, Report, identity, report_of
 from models.timeline import Timeline
+from models.touched import Touched
 
 KEPT = 7 * DAY_NS
 """How far behind the account's newest fill a report may lie, and is kept singly."""
@@ -50,6 +51,7 @@ class Book:
 
     def __init__(self) -> None:
         self.dirty: set[str] = set()
+        self.touched = Touched()
         self.clock = 0
         """Event time of the account's newest folded fill, ns; 0 before the first."""
         self.changes = 0
@@ -103,6 +105,11 @@ class Book:
     def _reported(self, intent_id: str, symbol: str, side: Side) -> Reported | None:
         known = self._symbols.get(symbol)
         return None if known is None else known.orders.get((intent_id, side))
+
+    @property
+    def symbols(self) -> Collection[str]:
+        """Those with reports that are kept singly."""
+        return self._symbols.keys()
 
     def orders_of(self, symbol: str) -> Mapping[tuple[str | None, Side], Reported]:
         """Return what was reported by intent id and side, the last changed one last. Not to be changed by the reader.
@@ -194,11 +201,13 @@ class Book:
         if known is None:
             known = self._symbols[symbol] = _Symbol()
         known.version = self.changes
+        self.touched.symbol(symbol)
         return known
 
     def _changed(self, intent_id: str | None, symbol: str, side: Side) -> Reported:
         """Note that what was reported of an order changes, and return it."""
         known = self._touch(symbol)
+        self.touched.order(symbol, intent_id)
         order = known.orders.pop((intent_id, side), None)
         if order is None:
             order = Reported(intent_id, side)

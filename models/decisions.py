@@ -1,7 +1,7 @@
 """Every message that goes out: decisions, halts, dead letters."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
@@ -18,6 +18,19 @@ Rules 1 had none of the checks 22, 24, 27 to 32, 41, 45 and 48 to 51. They are k
 Count = Annotated[int, Field(ge=0)]
 LimitsVersion = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}@[0-9]{1,10}$")]
 """`profile_id@version`."""
+
+
+Built = TypeVar("Built", bound=BaseModel)
+
+
+def built(kind: type[Built], **fields: Any) -> Built:  # noqa: ANN401  # whatever the fields are
+    """Return a message of which every field is given, unchecked: the gate made them, and pydantic takes its time."""
+    message = kind.__new__(kind)
+    object.__setattr__(message, "__dict__", fields)
+    object.__setattr__(message, "__pydantic_fields_set__", {*fields})
+    object.__setattr__(message, "__pydantic_extra__", None)
+    object.__setattr__(message, "__pydantic_private__", None)
+    return message
 
 
 class _Part(BaseModel):

@@ -18,6 +18,7 @@ from models.decisions import AccountStatus, HaltCause
 from models.limits import Limits
 from models.messages import AccountTick, EquityMark, Resume, SessionOpen, Statement
 from models.rows import Rows
+from models.touched import Touched
 from models.wire import Exact, session_day
 
 ZERO = Decimal(0)
@@ -234,6 +235,7 @@ class Drawdown(Rows):
 
     def __post_init__(self) -> None:
         self._forget_after = self._oldest_mark()
+        self.touched = Touched()
 
     @property
     def unconfirmed(self) -> bool:
@@ -347,6 +349,7 @@ class Drawdown(Rows):
             self.marks[symbol] = Mark(price, price_time, atr, atr_time)
             self._forget_after = min(self._forget_after, price_time + MARK_KEPT)
             self.dirty.add(MARK + symbol)
+            self.touched.symbol(symbol)
 
     def _forget_marks(self) -> None:
         """Drop every mark that is too old, and note when the next one can be."""
@@ -356,6 +359,7 @@ class Drawdown(Rows):
         for symbol in forgotten:
             del self.marks[symbol]
             self.dirty.add(MARK + symbol)
+            self.touched.symbol(symbol)
         self._forget_after = self._oldest_mark()
 
     def _oldest_mark(self) -> int:
@@ -404,6 +408,7 @@ class Drawdown(Rows):
             if total:
                 self.adjustments[symbol] = total
             self.dirty.add(ADJUSTMENT + symbol)
+            self.touched.symbol(symbol)
 
     def _touch(self) -> None:
         self.version += 1

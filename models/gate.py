@@ -1,11 +1,12 @@
 """The decision: an order intent and a state in, one answer out. Pure: no clock, no randomness, no I/O."""
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from models.book import ZERO
 from models.canonical import SECOND_NS, canonical_bytes, sha256
-from models.checks import run_checks
+from models.checks import checks_of, run_conditions, run_sized
 from models.checks.check import Check, tightest
 from models.checks.throttle import charge
 from models.correlation import Returns
@@ -19,6 +20,7 @@ from models.decisions import (
     Replacement,
     Reservation,
     RiskDecision,
+    built,
 )
 from models.ledger import Chain, Decided
 from models.messages import FUTURE_TOLERANCE, OrderIntent
@@ -31,6 +33,8 @@ from models.risk.models import RiskModels
 EVENT_TIME_LAG_MAX = 3600 * SECOND_NS
 """How far an intent's event_time may lie behind its account's clock."""
 
+
+FLAGS = tuple(Flag)
 
 ECHOED = ("intent_id", "account", "strategy", "symbol", "side", "order_type", "limit_price", "event_time")
 """What a decision repeats of its intent."""
@@ -52,6 +56,7 @@ class Verdict(NamedTuple):
     approved: bool
     resized: bool
     checks: list[Check]
+    """What there is to show, in no order."""
     opening_max: Decimal
     binding: RejectReason | None
 
@@ -161,18 +166,20 @@ def _integrity(
 def judge(request: Request) -> Verdict:
     """Run the checks at the requested size and, where the intent allows it, at the largest size that passes."""
     size = request.requested
-    checks = run_checks(request, size)
+    unsized = run_conditions(request)
+    checks = unsized + run_sized(request, size, unsized)
     bound, binding = tightest(checks)
     opening_max = bound or ZERO
-    if _passes(checks, size):
+    failed = [check.reason for check in checks if check.failed]
+    if _passes(failed, size):
         return Verdict(size, approved=True, resized=False, checks=checks, opening_max=opening_max, binding=binding)
 
     resizable = request.intent.allow_resize or request.intent.quantity is None
     if size is not None and resizable:
         smaller = request.with_opening(min(size.opening, opening_max), reducing=size.reducing)
         if 0 < smaller.quantity < size.quantity:
-            again = run_checks(request, smaller)
-            if _passes(again, smaller):
+            again = unsized + run_sized(request, smaller, unsized)
+            if _passes([check.reason for check in again if check.failed], smaller):
                 return Verdict(
                     smaller,
                     approved=True,
@@ -184,17 +191,18 @@ def judge(request: Request) -> Verdict:
     return Verdict(size, approved=False, resized=False, checks=checks, opening_max=opening_max, binding=binding)
 
 
-def findings(verdict: Verdict) -> tuple[CheckResult, ...]:
+def findings(request: Request, verdict: Verdict) -> tuple[CheckResult, ...]:
     """Return what every check found, in order of precedence: also what passed, which a decision leaves out."""
+    found = {check.reason: check for check in verdict.checks}
     reduces_only = verdict.size is not None and verdict.size.reduces_only
-    return tuple(_result(check, _outcome(check, reduces_only=reduces_only)) for check in verdict.checks)
+    checks = [found.get(reason) or Check(reason) for reason in checks_of(request.rules).reasons]
+    return tuple(_result(check, _outcome(check, reduces_only=reduces_only)) for check in checks)
 
 
-def _passes(checks: list[Check], size: Size | None) -> bool:
+def _passes(failed: Collection[RejectReason], size: Size | None) -> bool:
     """A strict reduction passes whatever fails, but for a kill switch that stops everything."""
     if size is None or size.quantity <= 0:
         return False
-    failed = [check.reason for check in checks if check.failed]
     return not failed or (size.reduces_only and RejectReason.KILL_SWITCH_ALL not in failed)
 
 
@@ -210,58 +218,63 @@ def _unchecked(reasons: tuple[RejectReason, ...]) -> dict[str, Any]:
         "reasons": reasons,
         "warnings": (),
         "checks": tuple(_result(Check.condition(reason, failed=True), Outcome.FAIL) for reason in reasons),
-        "inputs": Inputs.model_construct(price=None, atr=None, equity=None, others=None),
+        "inputs": built(Inputs, price=None, atr=None, equity=None, others=None),
         "reservation": None,
     }
 
 
 def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
-    size, approved = verdict.size, verdict.approved
+    size, approved, binding = verdict.size, verdict.approved, verdict.binding
     reduces_only = size is not None and size.reduces_only
-    outcomes = [(check, _outcome(check, reduces_only=reduces_only)) for check in verdict.checks]
-    stopped = any(check.failed and check.reason is RejectReason.KILL_SWITCH_ALL for check in verdict.checks)
+    shown = [
+        (check, _outcome(check, reduces_only=reduces_only))
+        for check in verdict.checks
+        if check.failed or check.warned or check.reason is binding
+    ]
+    shown.sort(key=_precedence)
+    failed = [check.reason for check, _ in shown if check.failed]
+    stopped = RejectReason.KILL_SWITCH_ALL in failed
     flags = request.flags()
     if verdict.resized:
         flags.append(Flag.RESIZED)
+        flags.sort(key=FLAGS.index)
     return {
         "status": DecisionStatus.APPROVED if approved else DecisionStatus.REJECTED,
         "quantity": size.quantity if approved and size is not None else ZERO,
         "reducing_quantity": None if size is None else size.reducing,
         "opening_quantity": None if size is None else size.opening,
         "max_quantity": ZERO if stopped else request.reducible + verdict.opening_max,
-        "binding_constraint": RejectReason.KILL_SWITCH_ALL if stopped else verdict.binding,
-        "reasons": tuple(check.reason for check, outcome in outcomes if outcome is Outcome.FAIL),
+        "binding_constraint": RejectReason.KILL_SWITCH_ALL if stopped else binding,
+        "reasons": tuple(check.reason for check, outcome in shown if outcome is Outcome.FAIL),
         "warnings": (
-            *(str(check.reason) for check, outcome in outcomes if outcome is Outcome.WARN),
-            *(str(flag) for flag in Flag if flag in flags),
+            *(str(check.reason) for check, outcome in shown if outcome is Outcome.WARN),
+            *(str(flag) for flag in flags),
         ),
-        "checks": tuple(
-            _result(check, outcome)
-            for check, outcome in outcomes
-            if outcome not in (Outcome.PASS, Outcome.SKIPPED) or check.reason is verdict.binding
-        ),
+        "checks": tuple(_result(check, outcome) for check, outcome in shown),
         "inputs": request.inputs,
         "reservation": _reservation(request, size) if approved and size is not None else None,
-        "throttle": charge(request) if _takes_token(request, verdict) else None,
+        "throttle": charge(request) if _takes_token(request, reduces_only=reduces_only, failed=failed) else None,
     }
+
+
+def _precedence(shown: tuple[Check, Outcome]) -> int:
+    return shown[0].reason.number
 
 
 def _reservation(request: Request, size: Size) -> Reservation:
     quote, expires_at = request.candidate.quote, request.intent.expires_at
     price = None if quote is None else quote.price
     if request.target is None:
-        return Reservation.model_construct(quantity=size.quantity, price=price, expires_at=expires_at)
-    return Replacement.model_construct(
-        quantity=size.quantity, price=price, expires_at=expires_at, replaces=request.target.approval.intent_id
-    )
+        return built(Reservation, quantity=size.quantity, price=price, expires_at=expires_at)
+    replaced = request.target.approval.intent_id
+    return built(Replacement, quantity=size.quantity, price=price, expires_at=expires_at, replaces=replaced)
 
 
-def _takes_token(request: Request, verdict: Verdict) -> bool:
+def _takes_token(request: Request, *, reduces_only: bool, failed: Collection[RejectReason]) -> bool:
     """Tell whether the intent costs a token: every opening does, approved or not, unless it was throttled."""
-    if request.rules == 1 or (verdict.size is not None and verdict.size.reduces_only):
+    if request.rules == 1 or reduces_only:
         return False
-    throttled = (RejectReason.RATE_LIMIT_ACCOUNT, RejectReason.RATE_LIMIT_STRATEGY)
-    return not any(check.failed and check.reason in throttled for check in verdict.checks)
+    return RejectReason.RATE_LIMIT_ACCOUNT not in failed and RejectReason.RATE_LIMIT_STRATEGY not in failed
 
 
 def _outcome(check: Check, *, reduces_only: bool) -> Outcome:
@@ -274,8 +287,10 @@ def _outcome(check: Check, *, reduces_only: bool) -> Outcome:
 
 
 def _result(check: Check, outcome: Outcome) -> CheckResult:
-    value, limit = check.value, check.limit
-    return CheckResult.model_construct(
+    value = None if check.value is None else Decimal(check.value)
+    limit = None if check.limit is None else Decimal(check.limit)
+    return built(
+        CheckResult,
         name=check.reason,
         outcome=outcome,
         value=value,
@@ -301,4 +316,4 @@ def _sealed(answer: dict[str, Any], chain: Chain, recorded: Recorded, as_of: AsO
         "rules": rules,
         "previous_digest": chain.digest,
     }
-    return RiskDecision.model_construct(**fields, digest=sha256(canonical_bytes(fields)))
+    return built(RiskDecision, **fields, digest=sha256(canonical_bytes(fields)))

@@ -14,6 +14,7 @@ from models.canonical import GENESIS_DIGEST, SECOND_NS, plain
 from models.decisions import AccountStatus, DecisionStatus, HaltCause, Replacement, RiskDecision, TradingHalt
 from models.messages import OrderType, Side
 from models.reasons import RejectReason
+from models.touched import Touched
 
 EXPIRY_GRACE = 60 * SECOND_NS
 """How long after expires_at an order's remaining stays reserved."""
@@ -99,6 +100,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.dirty: set[str] = set()
+        self.touched = Touched()
         self.decisions = Chain()
         self.clock = 0
         """The largest `clock` in the account's decisions, ns."""
@@ -205,7 +207,11 @@ class Ledger:
         heappush(self._due, (decided.taken_until, "i", decided.intent_id))
 
     def _reserve(self, approval: Approval) -> None:
+        earlier = self.approvals.get(approval.intent_id)  # under the same id
+        if earlier is not None:
+            self.touched.order(earlier.symbol, approval.intent_id)
         self.approvals[approval.intent_id] = approval
+        self.touched.order(approval.symbol, approval.intent_id)
         self.open[approval.symbol][approval.intent_id] = approval
         expired = approval.expires_at + EXPIRY_GRACE
         heappush(self._due, (expired, "o", approval.intent_id))
@@ -238,6 +244,7 @@ class Ledger:
                     del self.open[approval.symbol]
             else:
                 del self.approvals[intent_id]
+                self.touched.order(approval.symbol, intent_id)
                 self.dirty.add("a" + intent_id)
 
     def fold_halt(self, halt: TradingHalt) -> None:

@@ -1,12 +1,15 @@
 """What an account has on order: what remains of its approvals, and which of them come in another's place."""
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from models.book import ZERO, Book
 from models.executions import Execution
 from models.ledger import EXPIRY_GRACE, Approval, Ledger
+from models.messages import Side
 
 
 class Order(NamedTuple):
@@ -49,7 +52,7 @@ def remaining(approval: Approval, ledger: Ledger, book: Book, clock: int) -> Dec
 
 
 def open_orders(ledger: Ledger, book: Book, clock: int) -> dict[str, Order]:
-    """Return the account's orders with something remaining, by intent id."""
+    """Return the account's orders with something remaining, by intent id: what `OpenOrders` keeps."""
     orders = (
         Order(approval, remaining(approval, ledger, book, clock))
         for approvals in ledger.open.values()
@@ -114,3 +117,143 @@ class Together:
 def units(order: Order) -> Decimal:
     """Return what remains of an order."""
     return order.remaining
+
+
+class _SideOrders:
+    """The open orders of one symbol and side."""
+
+    __slots__ = ("_orders", "_replacing", "_sum", "_total")
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+        self._sum = ZERO
+        self._replacing = 0
+        """How many of them come in another's place: without one the sum is what may be live at once."""
+        self._total: Decimal | None = ZERO
+
+    def put(self, order: Order) -> None:
+        self._orders[order.approval.intent_id] = order
+        self._sum += order.remaining
+        self._replacing += order.approval.replaces is not None
+        self._total = None
+
+    def take(self, order: Order) -> None:
+        del self._orders[order.approval.intent_id]
+        self._sum -= order.remaining
+        self._replacing -= order.approval.replaces is not None
+        self._total = None
+
+    @property
+    def orders(self) -> Mapping[str, Order]:
+        return self._orders
+
+    @property
+    def total(self) -> Decimal:
+        if self._total is None:
+            self._total = Together(self._orders.values(), units).total if self._replacing else self._sum
+        return self._total
+
+
+class OpenOrders:
+    """An account's orders with something remaining, brought up to date order by order: `open_orders`, kept.
+
+    Args:
+        ledger: The account's approvals.
+        book: What was reported of them.
+    """
+
+    def __init__(self, ledger: Ledger, book: Book) -> None:
+        self._ledger = ledger
+        self._book = book
+        self.by_id: dict[str, Order] = {}
+        self.replacing = 0
+        """How many of them come in another's place."""
+        self._sides: dict[tuple[str, Side], _SideOrders] = {}
+        self._lapsing: list[tuple[int, str]] = []
+        self._followers: defaultdict[str, set[str]] = defaultdict(set)
+        """By id: the approvals that replace it. Its late fills are theirs."""
+
+    @property
+    def symbols(self) -> set[str]:
+        """Those with an open order."""
+        return {symbol for symbol, _ in self._sides}
+
+    def of(self, symbol: str, side: Side) -> Mapping[str, Order]:
+        """Return the open orders of one symbol and side, by intent id."""
+        orders = self._sides.get((symbol, side))
+        return {} if orders is None else orders.orders
+
+    def remaining(self, symbol: str, side: Side) -> Decimal:
+        """Return how much of them may be live at once, units."""
+        orders = self._sides.get((symbol, side))
+        return ZERO if orders is None else orders.total
+
+    def derive(self, clock: int) -> None:
+        """Find all of them afresh."""
+        self.by_id.clear()
+        self.replacing = 0
+        self._sides.clear()
+        self._lapsing.clear()
+        self._followers.clear()
+        approvals = self._ledger.approvals
+        for intent_id in [each.intent_id for each in approvals.values() if each.replaces is not None]:
+            self._follow(intent_id)
+        open_ids = [intent_id for each in self._ledger.open.values() for intent_id in each]
+        for intent_id in open_ids:
+            self._renew(intent_id, clock)
+
+    def renew(self, intent_ids: Iterable[str], clock: int) -> set[tuple[str, str]]:
+        """Bring some orders up to date, and those that the clock has ended.
+
+        Args:
+            intent_ids: Orders with another approval, or with other reports.
+            clock: The account's, ns; never less than before.
+
+        Returns:
+            Symbol and intent id of those that are not what they were.
+        """
+        due = list(intent_ids)
+        while self._lapsing and self._lapsing[0][0] <= clock:
+            due.append(heappop(self._lapsing)[1])
+        seen: set[str] = set()
+        changed: set[tuple[str, str]] = set()
+        while due:
+            intent_id = due.pop()
+            if intent_id in seen:
+                continue
+            seen.add(intent_id)
+            self._follow(intent_id)
+            changed |= self._renew(intent_id, clock)
+            due += self._followers.get(intent_id, ())
+            if intent_id not in self._ledger.approvals:
+                self._followers.pop(intent_id, None)
+        return changed
+
+    def _follow(self, intent_id: str) -> None:
+        approval = self._ledger.approvals.get(intent_id)
+        if approval is not None and approval.replaces is not None:
+            self._followers[approval.replaces].add(intent_id)
+
+    def _renew(self, intent_id: str, clock: int) -> set[tuple[str, str]]:
+        before, approval = self.by_id.get(intent_id), self._ledger.approvals.get(intent_id)
+        after = None
+        if approval is not None:
+            left = remaining(approval, self._ledger, self._book, clock)
+            after = Order(approval, left) if left else None
+        if before == after:
+            return set()
+        if before is not None:
+            place = before.approval.symbol, before.approval.side
+            self._sides[place].take(before)
+            if not self._sides[place].orders:
+                del self._sides[place]
+            self.replacing -= before.approval.replaces is not None
+            del self.by_id[intent_id]
+        if after is not None:
+            place = after.approval.symbol, after.approval.side
+            self._sides.setdefault(place, _SideOrders()).put(after)
+            self.replacing += after.approval.replaces is not None
+            self.by_id[intent_id] = after
+            if before is None or before.approval is not after.approval:
+                heappush(self._lapsing, (after.approval.expires_at + EXPIRY_GRACE, intent_id))
+        return {(order.approval.symbol, intent_id) for order in (before, after) if order is not None}

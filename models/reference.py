@@ -1,7 +1,7 @@
 """Limits, instruments and switches: the fold of `reference`."""
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import orjson
 from pydantic import JsonValue
@@ -31,7 +31,15 @@ SECTOR_UNKNOWN = "UNKNOWN"
 FOUND_MAX = 100_000
 """How many lookups are remembered: those of some thousand symbols and accounts."""
 
+K = TypeVar("K")
+V = TypeVar("V")
 T = TypeVar("T", LimitProfile, AccountRecord, Instrument, Restricted, KillSwitch, StrategyRecord, Drift, OperatorKeys)
+
+
+def _keep(found: dict[K, V], key: K, answer: V) -> None:
+    if len(found) >= FOUND_MAX:
+        found.clear()
+    found[key] = answer
 
 
 def natural_key(record: ReferenceRecord) -> str:
@@ -56,6 +64,29 @@ def natural_key(record: ReferenceRecord) -> str:
     return "\0".join((record.kind, *parts))
 
 
+class Bound(NamedTuple):
+    """What an account is bound to."""
+
+    limits: LimitProfile | None
+    """None where no profile is."""
+    limits_version: str | None
+    currency: str | None
+    """None where the account has no record."""
+
+
+class Lane(NamedTuple):
+    """What is said of one strategy's orders in one symbol and account."""
+
+    instrument: Instrument | None
+    strategy: StrategyRecord | None
+    drifted: bool
+    restricted: bool
+    stopped: tuple[str, ...]
+    """Engaged kill switches that stop everything, as `SCOPE target`."""
+    reduce_only: tuple[str, ...]
+    """Engaged kill switches that admit reductions."""
+
+
 class Reference:
     """The newest record of each natural key; a row each.
 
@@ -71,6 +102,8 @@ class Reference:
         """By natural key: records from the future, digest and event_time, until that has passed."""
         self._found: dict[tuple[tuple[str, ...], ...], ReferenceRecord | None] = {}
         """What was looked up since the last change: the same few keys come with every decision."""
+        self._bound: dict[str, Bound] = {}
+        self._lanes: dict[tuple[str, str, str], Lane] = {}
 
     def fold(
         self, record: ReferenceRecord, *, offset: int, time: int, verify: Verifier = refuse_all
@@ -112,6 +145,8 @@ class Reference:
                 )
         self._records[key] = record
         self._found.clear()
+        self._bound.clear()
+        self._lanes.clear()
         self.dirty.add(key)
         self.version += 1
         return None
@@ -144,6 +179,36 @@ class Reference:
         """Return the limit profile bound to the account; None where no profile is."""
         record = self.account(account)
         return None if record is None else self._first(LimitProfile, ("limit_profile", record.profile_id))
+
+    def bound(self, account: str) -> Bound:
+        """Return what the account is bound to."""
+        bound = self._bound.get(account)
+        if bound is None:
+            record, limits = self.account(account), self.profile(account)
+            version = None if limits is None else limits.limits_version
+            bound = Bound(limits, version, None if record is None else record.currency)
+            _keep(self._bound, account, bound)
+        return bound
+
+    def lane(self, account: str, strategy: str, symbol: str) -> Lane:
+        """Return what is said of one strategy's orders in one symbol and account."""
+        key = (account, strategy, symbol)
+        lane = self._lanes.get(key)
+        if lane is None:
+            switches = {
+                mode: self.kill_switches(account=account, strategy=strategy, symbol=symbol, mode=mode)
+                for mode in KillMode
+            }
+            lane = Lane(
+                self.instrument(symbol),
+                self.strategy(strategy, account),
+                self.drifted(account, symbol),
+                self.restricted(symbol, account),
+                switches[KillMode.ALL],
+                switches[KillMode.REDUCE_ONLY],
+            )
+            _keep(self._lanes, key, lane)
+        return lane
 
     def instruments(self) -> list[str]:
         """Return the symbols that have a record of their own."""
@@ -206,9 +271,7 @@ class Reference:
     def _first(self, kind: type[T], *keys: tuple[str, ...]) -> T | None:
         if keys not in self._found:
             records = (self._records.get("\0".join(key)) for key in keys)
-            if len(self._found) >= FOUND_MAX:
-                self._found.clear()
-            self._found[keys] = next((record for record in records if record is not None), None)
+            _keep(self._found, keys, next((record for record in records if record is not None), None))
         record = self._found[keys]
         assert record is None or isinstance(record, kind)  # the key begins with the kind
         return record

@@ -1,6 +1,6 @@
 """An order intent beside what is known of its account: the inputs that the checks share."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from functools import cached_property
 from typing import NamedTuple
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from models.book import ZERO
 from models.canonical import DAY_NS, day_of, floor_to
 from models.correlation import Cluster
-from models.decisions import Input, Inputs, OtherInputs, Source
-from models.drawdown import Assessment, assess
+from models.decisions import Input, Inputs, OtherInputs, Source, built
+from models.drawdown import Assessment
 from models.holdings import Holding
 from models.limits import SizingMethod
 from models.messages import (
@@ -18,16 +18,17 @@ from models.messages import (
     OrderIntent,
     OrderType,
     Side,
-    StrategyRecord,
     StrategyState,
 )
 from models.orders import Order, Together, units
-from models.portfolio import Others, Portfolio, Quote
+from models.portfolio import Others, Portfolio
+from models.prices import Quote
 from models.reasons import Flag, RejectReason
-from models.reference import SECTOR_UNKNOWN
+from models.reference import SECTOR_UNKNOWN, Lane
 from models.risk.factors import FactorExposure, FactorModel
 from models.risk.tail import Tail, TailModel, signed_amount
 from models.sizing import PROBATION_SHARE, Sizing, size_opening
+from models.valuation import Group
 
 REFERENCE_PRICE_TOLERANCE = Decimal("0.2")
 
@@ -54,79 +55,85 @@ class Size(NamedTuple):
 
 
 class Request:
-    """One intent, one portfolio, one clock. Lazy: what a check does not ask for is not computed."""
+    """One intent, one portfolio, one clock.
+
+    What nearly every decision asks for is found at once, the rest when a check asks for it.
+    """
 
     def __init__(self, intent: OrderIntent, portfolio: Portfolio, *, rules: int) -> None:
         self.intent = intent
         self.portfolio = portfolio
         self.rules = rules
         """The version of the rules to decide by."""
-
-    @cached_property
-    def limits(self) -> LimitProfile | None:
+        self.clock = portfolio.clock
+        self.limits: LimitProfile | None = portfolio.limits
         """The account's profile."""
-        return self.portfolio.limits
-
-    @cached_property
-    def instrument(self) -> Instrument | None:
+        self.buys = intent.side is Side.BUY
+        self.lane: Lane = portfolio.reference.lane(intent.account, intent.strategy, intent.symbol)
+        """What is said of the strategy in the account, and of the symbol."""
+        self.instrument: Instrument | None = self.lane.instrument
         """The candidate's record."""
-        return self.portfolio.instrument(self.intent.symbol)
-
-    @cached_property
-    def holding(self) -> Holding:
+        self.holding: Holding = portfolio.holding(intent.symbol)
         """What the account has in the candidate before this intent."""
-        return self.portfolio.holding(self.intent.symbol)
-
-    @cached_property
-    def target(self) -> Order | None:
+        self.target = self._find_target()
         """The live order of the same symbol and side in whose place this one comes."""
-        order = self.portfolio.open_orders.get(self.intent.replaces or "")
-        if order is None or (order.approval.symbol, order.approval.side) != (self.intent.symbol, self.intent.side):
+        self.slack = ZERO if self.target is None else Together(self._own_side(), units).slack(self.target)
+        """How many units take the place of the target's, and add to nothing while both are live."""
+        self.vacated: Holding = self.holding
+        """The holding without what remains of the target: what this intent comes on top of."""
+        if self.slack:
+            self.vacated = self._with_side(self._side_of(self.holding) - self.slack)
+        self.reducible: Decimal = self.vacated.reducible(intent.side)
+        """What the intent can close, units: R."""
+        self.opening_starts_at: Decimal = max(ZERO, self.vacated.if_bought if self.buys else -self.vacated.if_sold)
+        """The side that the intent adds to, once all that can be closed is: its W is this plus the opening part."""
+        self.candidate: Candidate = self._find_price()
+        """The price ladder for the intent's own symbol."""
+        quote = self.candidate.quote
+        self.value: Decimal | None = None
+        """Money per unit of the candidate: price times multiplier."""
+        self.exposure: Decimal | None = None
+        """Money in the candidate before the intent."""
+        if quote is not None and self.instrument is not None:
+            self.value = quote.price * self.instrument.multiplier
+            self.exposure = self.holding.worst * self.value
+        self._after: tuple[Size, Holding] | None = None
+
+    def _find_target(self) -> Order | None:
+        intent = self.intent
+        if intent.replaces is None:
+            return None
+        order = self.portfolio.open_orders.get(intent.replaces)
+        if order is None or (order.approval.symbol, order.approval.side) != (intent.symbol, intent.side):
             return None
         return order
 
     @cached_property
-    def vacated(self) -> Holding:
-        """The holding without what remains of the target: what this intent comes on top of."""
-        return self._with_side(self._side_of(self.holding) - self.slack) if self.slack else self.holding
-
-    @cached_property
-    def slack(self) -> Decimal:
-        """How many units take the place of the target's, and add to nothing while both are live."""
-        return ZERO if self.target is None else Together(self._own_side(), units).slack(self.target)
-
-    @cached_property
     def own_slack(self) -> Decimal:
-        """The same among the strategy's own orders, for what is the strategy's own."""
+        """The slack among the strategy's own orders, for what is the strategy's own."""
         strategy = self.intent.strategy
         if self.target is None or self.target.approval.strategy != strategy:
             return ZERO
         own = [order for order in self._own_side() if order.approval.strategy == strategy]
         return Together(own, units).slack(self.target)
 
-    def _own_side(self) -> list[Order]:
+    def _own_side(self) -> Collection[Order]:
         """Return the open orders of the intent's symbol and side."""
-        own = (self.intent.symbol, self.intent.side)
-        orders = self.portfolio.open_orders.values()
-        return [order for order in orders if (order.approval.symbol, order.approval.side) == own]
+        return self.portfolio.orders.of(self.intent.symbol, self.intent.side).values()
 
     def _side_of(self, holding: Holding) -> Decimal:
-        return holding.buying if self.intent.side is Side.BUY else holding.selling
+        return holding.buying if self.buys else holding.selling
 
     def _with_side(self, quantity: Decimal) -> Holding:
-        if self.intent.side is Side.BUY:
-            return Holding.of(self.holding.symbol, self.holding.position, quantity, self.holding.selling)
-        return Holding.of(self.holding.symbol, self.holding.position, self.holding.buying, quantity)
-
-    @cached_property
-    def reducible(self) -> Decimal:
-        """What the intent can close, units: R."""
-        return self.vacated.reducible(self.intent.side)
+        holding = self.holding
+        if self.buys:
+            return Holding.of(holding.symbol, holding.position, quantity, holding.selling)
+        return Holding.of(holding.symbol, holding.position, holding.buying, quantity)
 
     @cached_property
     def budget(self) -> Decimal | None:
         """The strategy's share of equity, a fraction; None where it has no such limit."""
-        record = self.strategy
+        record = self.lane.strategy
         if record is None or record.budget is None or self.rules == 1:
             return None
         return record.budget * PROBATION_SHARE if record.state is StrategyState.PROBATION else record.budget
@@ -140,30 +147,23 @@ class Request:
     def others(self) -> Others:
         """The rest of the account, priced; with it what only the strategy's budget asks for."""
         also = () if self.budget is None else self.attributed
-        return self.portfolio.value_others(self.intent.symbol, also, price_unknown=self.rules > 1)
+        return self.portfolio.others(self.intent.symbol, also, price_unknown=self.rules > 1)
 
     @cached_property
     def assessment(self) -> Assessment | None:
         """The account's status; None without a profile."""
-        return None if self.limits is None else assess(self.portfolio.account.drawdown, self.limits)
-
-    @cached_property
-    def strategy(self) -> StrategyRecord | None:
-        """What is said of the strategy in the account."""
-        return self.portfolio.reference.strategy(self.intent.strategy, self.intent.account)
+        return None if self.limits is None else self.portfolio.account.standing.assessment(self.limits)
 
     @property
     def strategy_state(self) -> StrategyState | None:
         """The strategy's state in the account; None where it is unknown."""
-        return None if self.strategy is None else self.strategy.state
+        return None if self.lane.strategy is None else self.lane.strategy.state
 
     # --- price
 
-    @cached_property
-    def candidate(self) -> Candidate:
-        """The price ladder for the intent's own symbol."""
-        intent, portfolio = self.intent, self.portfolio
-        mark = portfolio.mark(intent.symbol)
+    def _find_price(self) -> Candidate:
+        intent, prices = self.intent, self.portfolio.prices
+        mark = prices.mark(intent.symbol)
         if mark is not None:
             if intent.limit_price is not None and intent.limit_price > mark.price:
                 return Candidate(self._own(intent.limit_price, Source.LIMIT_PRICE))
@@ -171,17 +171,17 @@ class Request:
 
         quote = self._price_from_intent()
         if quote is None or self.limits is None or self.limits.require_mark:
-            return Candidate(None, portfolio.missing_price(intent.symbol))
+            return Candidate(None, prices.missing(intent.symbol))
         return Candidate(quote, from_intent=True)
 
     def _price_from_intent(self) -> Quote | None:
-        intent = self.intent
-        if intent.limit_price is not None and intent.side is Side.BUY:  # it cannot fill above its limit
-            fallback = self.portfolio.fallback(intent.symbol)
+        intent, prices = self.intent, self.portfolio.prices
+        if intent.limit_price is not None and self.buys:  # it cannot fill above its limit
+            fallback = prices.fallback(intent.symbol)
             if fallback is not None and fallback.price > intent.limit_price:
                 return fallback
             return self._own(intent.limit_price, Source.LIMIT_PRICE)
-        close = self.portfolio.close(intent.symbol)
+        close = prices.close(intent.symbol)
         if intent.reference_price is None or close is None:
             return None
         if abs(intent.reference_price - close.price) > REFERENCE_PRICE_TOLERANCE * close.price:
@@ -189,13 +189,7 @@ class Request:
         return self._own(intent.reference_price, Source.REFERENCE_PRICE)
 
     def _own(self, price: Decimal, source: Source) -> Quote:
-        return Quote(price, source, self.portfolio.clock - self.intent.event_time)
-
-    @cached_property
-    def value(self) -> Decimal | None:
-        """Money per unit of the candidate: price times multiplier."""
-        quote = self.candidate.quote
-        return None if quote is None or self.instrument is None else quote.price * self.instrument.multiplier
+        return Quote(price, source, self.intent.event_time)
 
     @cached_property
     def sector(self) -> str | None:
@@ -212,10 +206,10 @@ class Request:
         if mark is not None and mark.atr is not None and self.limits is not None:
             age_in_days = self.portfolio.day - day_of(mark.atr_time)
             if age_in_days * DAY_NS <= self.limits.atr_age_max and (own is None or mark.atr > own):
-                return _input(mark.atr, Source.MARK, self.portfolio.clock - mark.atr_time)
+                return _input(mark.atr, Source.MARK, self.clock - mark.atr_time)
         if own is None:
             return None
-        return _input(own, Source.INTENT, self.portfolio.clock - self.intent.event_time)
+        return _input(own, Source.INTENT, self.clock - self.intent.event_time)
 
     @cached_property
     def needs_atr(self) -> bool:
@@ -282,13 +276,10 @@ class Request:
 
     def after(self, size: Size) -> Holding:
         """Return the candidate's holding once an order of this size is open."""
-        return self._with_side(max(self._side_of(self.holding), self._side_of(self.vacated) + size.quantity))
-
-    @cached_property
-    def opening_starts_at(self) -> Decimal:
-        """The side that the intent adds to, once all that can be closed is: its W is this plus the opening part."""
-        vacated = self.vacated
-        return max(ZERO, vacated.if_bought if self.intent.side is Side.BUY else -vacated.if_sold)
+        if self._after is None or self._after[0] is not size:
+            quantity = max(self._side_of(self.holding), self._side_of(self.vacated) + size.quantity)
+            self._after = size, self._with_side(quantity)
+        return self._after[1]
 
     def largest_opening(self, room: Decimal) -> Decimal | None:
         """Return the largest opening, in lots, whose exposure fits into `room` or is no worse than before.
@@ -299,18 +290,29 @@ class Request:
         if self.value is None or self.instrument is None:
             return None
         lot, start = self.instrument.lot, self.opening_starts_at
-        within = max(ZERO, room - start * self.value) // (self.value * lot) * lot
-        no_worse = floor_to(self.holding.worst - start, lot)
-        return max(within, no_worse)
+        room -= start * self.value
+        within = room // (self.value * lot) * lot if room > 0 else ZERO
+        return max(within, self._no_worse)
 
     @cached_property
+    def _no_worse(self) -> Decimal:
+        """The largest opening, in lots, after which the candidate's exposure is no worse than before."""
+        assert self.instrument is not None
+        return floor_to(self.holding.worst - self.opening_starts_at, self.instrument.lot)
+
+    @property
     def cluster(self) -> Cluster:
         """The candidate's correlated group among the account's symbols."""
+        return self.group.cluster
+
+    @cached_property
+    def group(self) -> Group:
+        """The same, with what is asked of it."""
+        portfolio, symbol = self.portfolio, self.intent.symbol
         if self.rules == 1:
-            held = [valued.holding.symbol for valued in self.others.valued if valued.holding.worst]
-        else:
-            held = [symbol for symbol in self.portfolio.holdings if symbol != self.intent.symbol]
-        return self.portfolio.returns.cluster(self.intent.symbol, held, self.portfolio.day)
+            held = [valued.holding.symbol for valued in self.others.valued]
+            return Group.of(portfolio.returns.cluster(symbol, held, portfolio.day))
+        return portfolio.valuation.group(symbol, portfolio.returns, portfolio.day)
 
     def unpriced(self, symbols: Iterable[str]) -> bool:
         """Tell whether one of these symbols, the candidate aside, could not be valued."""
@@ -377,29 +379,39 @@ class Request:
     @property
     def inputs(self) -> Inputs:
         """Price, ATR and equity with source and age; of the other prices the count and the oldest."""
-        drawdown, quote = self.portfolio.account.drawdown, self.candidate.quote
-        ages = [valued.quote.age for valued in self.others.valued]
-        return Inputs.model_construct(
-            price=None if quote is None else _input(*quote),
+        drawdown, quote, clock, oldest = (
+            self.portfolio.account.drawdown,
+            self.candidate.quote,
+            self.clock,
+            self.others.oldest,
+        )
+        return built(
+            Inputs,
+            price=None if quote is None else _input(quote.price, quote.source, clock - quote.time),
             atr=self.atr,
             equity=None
             if drawdown.equity is None
-            else _input(drawdown.equity, Source.MARK, self.portfolio.clock - drawdown.equity_time),
-            others=OtherInputs.model_construct(count=len(ages), oldest=max(ages)) if ages else None,
+            else _input(drawdown.equity, Source.MARK, clock - drawdown.equity_time),
+            others=None if oldest is None else built(OtherInputs, count=self.others.count, oldest=clock - oldest),
         )
 
     def flags(self) -> list[Flag]:
         """Return warnings that are no checks."""
-        portfolio, symbol = self.portfolio, self.intent.symbol
-        found = {
-            Flag.PRICE_FALLBACK: bool(self.others.fallbacks),
-            Flag.PRICE_FROM_INTENT: self.candidate.from_intent,
-            Flag.RETURNS_INSUFFICIENT: any(not member.known for member in self.cluster.members),
-            Flag.OVERFILL: portfolio.overfilled(symbol, lapsed=self.rules == 1),
-            Flag.ORPHAN_FILL: portfolio.orphaned(symbol),
-            Flag.STRATEGY_PROBATION: self.strategy_state is StrategyState.PROBATION,
-        }
-        return [flag for flag, present in found.items() if present]
+        oddities, symbol = self.portfolio.account.standing.oddities, self.intent.symbol
+        flags = []
+        if self.others.fallback:
+            flags.append(Flag.PRICE_FALLBACK)
+        if self.candidate.from_intent:
+            flags.append(Flag.PRICE_FROM_INTENT)
+        if not self.group.known:
+            flags.append(Flag.RETURNS_INSUFFICIENT)
+        if oddities.overfilled(symbol, self.clock, lapsed=self.rules == 1):
+            flags.append(Flag.OVERFILL)
+        if oddities.orphaned(symbol, self.clock):
+            flags.append(Flag.ORPHAN_FILL)
+        if self.strategy_state is StrategyState.PROBATION:
+            flags.append(Flag.STRATEGY_PROBATION)
+        return flags
 
     @property
     def is_market(self) -> bool:
@@ -408,4 +420,4 @@ class Request:
 
 
 def _input(value: Decimal, source: Source, age: int) -> Input:
-    return Input.model_construct(value=value, source=source, age=age)
+    return built(Input, value=value, source=source, age=age)

@@ -13,8 +13,8 @@ from pydantic import JsonValue
 from models.authority import EQUITY_TICKS, Verifier, refuse_all, succeed, unauthorized
 from models.canonical import canonical_bytes, day_of, exact, ratio, sha256
 from models.correlation import Returns
-from models.decisions import RULES, AsOf, RiskDecision, TradingHalt
-from models.drawdown import Assessment, assess
+from models.decisions import RULES, AsOf, RiskDecision, TradingHalt, built
+from models.drawdown import Assessment
 from models.gate import Recorded, decide, decide_malformed
 from models.ledger import Chain
 from models.messages import (
@@ -179,7 +179,8 @@ class State:
     @property
     def as_of(self) -> AsOf:
         """What is folded now."""
-        return AsOf.model_construct(
+        return built(
+            AsOf,
             fills=self.fills_offset,
             equity_ticks=self.equity_ticks_offset,
             daily_returns=self.shared.daily_returns_offset,
@@ -233,7 +234,7 @@ class State:
         if limits is None:
             return None
         columns = self.accounts[account]
-        assessment = assess(columns.drawdown, limits)
+        assessment = columns.standing.assessment(limits)
         if (assessment.status, assessment.causes) == (columns.ledger.status, columns.ledger.causes):
             return None
         return self._halt(account, columns, limits, assessment, rules)
@@ -291,7 +292,7 @@ class State:
             "open_orders": tuple(approval.intent_id for approval in opening[:OPEN_ORDERS_SHOWN]),
             "previous_digest": ledger.halts.digest,
         }
-        return TradingHalt.model_construct(**fields, digest=sha256(canonical_bytes(fields)))
+        return built(TradingHalt, **fields, digest=sha256(canonical_bytes(fields)))
 
     # --- the checkpoint's vector row
 

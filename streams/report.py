@@ -182,7 +182,7 @@ def describe(state: State, account: str) -> AccountReport:
         )
     drawdown = columns.drawdown
     assessment = None if limits is None else assess(drawdown, limits)
-    others = portfolio.value_others(None)
+    others = portfolio.others()
     exposures = tuple(
         Exposure(
             symbol=valued.holding.symbol,
@@ -193,7 +193,7 @@ def describe(state: State, account: str) -> AccountReport:
             net_long=valued.holding.if_bought * valued.value,
             net_short=valued.holding.if_sold * valued.value,
             price=valued.quote.price,
-            multiplier=portfolio.multiplier(valued.holding.symbol),
+            multiplier=valued.multiplier,
             atr=mark.atr if (mark := drawdown.marks.get(valued.holding.symbol)) else None,
         )
         for valued in others.valued
@@ -223,7 +223,8 @@ def describe(state: State, account: str) -> AccountReport:
         losses=() if limits is None else tuple(_losses(portfolio, limits)),
         heat_map=heats,
         prices=tuple(
-            Price(symbol=one.holding.symbol, source=one.quote.source, age=one.quote.age) for one in others.valued
+            Price(symbol=one.holding.symbol, source=one.quote.source, age=columns.clock - one.quote.time)
+            for one in others.valued
         ),
         unpriced=(*others.unknown, *(symbol for symbols in others.missing.values() for symbol in symbols)),
         open_orders=tuple(_open_orders(portfolio)),

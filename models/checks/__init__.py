@@ -1,25 +1,29 @@
 """Every check, in order of precedence (docs/risk.md section 4)."""
 
-from collections.abc import Callable
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from models.checks import bounds, conditions, modelled, throttle
-from models.checks.check import Check, tightest
+from models.checks.check import Check
 from models.reasons import RejectReason as Reason
 from models.request import Request, Size
 
-CONDITIONS: dict[Reason, Callable[[Request], Check]] = {
-    Reason.KILL_SWITCH_ALL: conditions.kill_switch_all,
-    Reason.KILL_SWITCH: conditions.kill_switch,
+OF_ACCOUNT: dict[Reason, Callable[[Request], Check | None]] = {
     Reason.OPERATOR_HALT: conditions.operator_halt,
     Reason.DRAWDOWN_HALT: conditions.drawdown_halt,
     Reason.DAILY_LOSS_HALT: conditions.daily_loss_halt,
     Reason.UNKNOWN_ACCOUNT: conditions.unknown_account,
-    Reason.UNKNOWN_INSTRUMENT: conditions.unknown_instrument,
-    Reason.CURRENCY_MISMATCH: conditions.currency_mismatch,
     Reason.NO_EQUITY: conditions.no_equity,
     Reason.EQUITY_NOT_POSITIVE: conditions.equity_not_positive,
     Reason.EQUITY_UNCONFIRMED: conditions.equity_unconfirmed,
+}
+"""Checks of the account alone, the same for all its intents until its equity or its limits change."""
+
+CONDITIONS: dict[Reason, Callable[[Request], Check | None]] = {
+    Reason.KILL_SWITCH_ALL: conditions.kill_switch_all,
+    Reason.KILL_SWITCH: conditions.kill_switch,
+    Reason.UNKNOWN_INSTRUMENT: conditions.unknown_instrument,
+    Reason.CURRENCY_MISMATCH: conditions.currency_mismatch,
     Reason.STALE_EQUITY: conditions.stale_equity,
     Reason.PRICE_UNAVAILABLE: conditions.price_unavailable,
     Reason.STALE_PRICE: conditions.stale_price,
@@ -35,9 +39,9 @@ CONDITIONS: dict[Reason, Callable[[Request], Check]] = {
     Reason.PRICE_COLLAR: conditions.price_collar,
     Reason.RISK_MODEL_UNAVAILABLE: modelled.risk_model_unavailable,
 }
-"""Checks that no size changes."""
+"""The others that no size changes."""
 
-OPENING_CONDITIONS: dict[Reason, Callable[[Request, Size | None], Check]] = {
+OPENING_CONDITIONS: dict[Reason, Callable[[Request, Size | None], Check | None]] = {
     Reason.ATR_UNAVAILABLE: conditions.atr_unavailable,
     Reason.SHORT_SALE_BANNED: conditions.short_sale_banned,
     Reason.REDUCE_ONLY: conditions.reduce_only,
@@ -47,7 +51,7 @@ OPENING_CONDITIONS: dict[Reason, Callable[[Request, Size | None], Check]] = {
 }
 """Checks that ask only whether something is opened, or whether it can be sized at all."""
 
-BOUNDS: dict[Reason, Callable[[Request, Size], Check]] = {
+BOUNDS: dict[Reason, Callable[[Request, Size], Check | None]] = {
     Reason.REPEATED_ORDER: throttle.repeated_order,
     Reason.INVALID_LOT: bounds.invalid_lot,
     Reason.SIZE_EXCEEDS_RISK: bounds.size_exceeds_risk,
@@ -64,7 +68,7 @@ BOUNDS: dict[Reason, Callable[[Request, Size], Check]] = {
 }
 """Checks of a size; SKIPPED where there is none."""
 
-MODELS: dict[Reason, Callable[[Request, Size, Decimal | None], Check]] = {
+MODELS: dict[Reason, Callable[[Request, Size, Sequence[Check]], Check]] = {
     Reason.VAR_LIMIT: modelled.var_limit,
     Reason.CVAR_LIMIT: modelled.cvar_limit,
     Reason.FACTOR_LIMIT: modelled.factor_limit,
@@ -92,23 +96,63 @@ SINCE_RULES_2 = frozenset(
 """Checks that the first rules did not have."""
 
 
-def run_checks(request: Request, size: Size | None) -> list[Check]:
-    """Run every check of the request's rules from KILL_SWITCH_ALL on, in order of precedence.
+class Checks(NamedTuple):
+    """The checks of one version of the rules."""
+
+    of_account: tuple[Callable[[Request], Check | None], ...]
+    conditions: tuple[Callable[[Request], Check | None], ...]
+    opening_conditions: tuple[Callable[[Request, Size | None], Check | None], ...]
+    bounds: tuple[tuple[Reason, Callable[[Request, Size], Check | None]], ...]
+    models: tuple[tuple[Reason, Callable[[Request, Size, Sequence[Check]], Check]], ...]
+    reasons: tuple[Reason, ...]
+    """In order of precedence."""
+
+    @classmethod
+    def without(cls, absent: frozenset[Reason]) -> "Checks":
+        """Return all checks but some."""
+        tables = (OF_ACCOUNT, CONDITIONS, OPENING_CONDITIONS, BOUNDS, MODELS)
+        reasons = {reason for table in tables for reason in table} - absent
+        return cls(
+            tuple(check for reason, check in OF_ACCOUNT.items() if reason in reasons),
+            tuple(check for reason, check in CONDITIONS.items() if reason in reasons),
+            tuple(check for reason, check in OPENING_CONDITIONS.items() if reason in reasons),
+            tuple(each for each in BOUNDS.items() if each[0] in reasons),
+            tuple(each for each in MODELS.items() if each[0] in reasons),
+            tuple(sorted(reasons, key=lambda reason: reason.number)),
+        )
+
+
+_RULES_1, _RULES_2 = Checks.without(SINCE_RULES_2), Checks.without(frozenset())
+
+
+def checks_of(rules: int) -> Checks:
+    """Return the checks of a version of the rules."""
+    return _RULES_1 if rules == 1 else _RULES_2
+
+
+def run_conditions(request: Request) -> list[Check]:
+    """Run the checks that no size changes; returned is what there is to show, in no order."""
+    standing, checks = request.portfolio.account.standing, checks_of(request.rules)
+    key = (request.portfolio.account.drawdown.version, request.limits, request.rules)
+    if standing.conditions is None or standing.conditions[0] != key:
+        standing.conditions = key, [found for check in checks.of_account if (found := check(request)) is not None]
+    return standing.conditions[1] + [found for check in checks.conditions if (found := check(request)) is not None]
+
+
+def run_sized(request: Request, size: Size | None, unsized: list[Check]) -> list[Check]:
+    """Run the checks of a size; returned is what there is to show, in no order.
 
     Args:
         request: The intent and what is known.
         size: The size asked about; None where the gate should size the intent and cannot.
+        unsized: What the checks found that no size changes.
     """
-    absent = SINCE_RULES_2 if request.rules == 1 else frozenset()
-    checks = [check(request) for reason, check in CONDITIONS.items() if reason not in absent]
-    checks += [check(request, size) for reason, check in OPENING_CONDITIONS.items() if reason not in absent]
-    checks += [
-        Check.skip(reason) if size is None else check(request, size)
-        for reason, check in BOUNDS.items()
-        if reason not in absent
-    ]
-    for reason, check in MODELS.items():
-        if reason not in absent:
-            checks.append(Check.skip(reason) if size is None else check(request, size, tightest(checks)[0]))
-    checks.sort(key=lambda check: check.reason.number)
-    return checks
+    checks = checks_of(request.rules)
+    found = [each for check in checks.opening_conditions if (each := check(request, size)) is not None]
+    if size is None:
+        found += [Check.skip(reason) for reason, _ in (*checks.bounds, *checks.models)]
+        return found
+    found += [each for _, check in checks.bounds if (each := check(request, size)) is not None]
+    for _, check in checks.models:
+        found.append(check(request, size, [*unsized, *found]))
+    return found

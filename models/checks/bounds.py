@@ -13,12 +13,11 @@ from models.book import KEPT, ZERO
 from models.canonical import plain
 from models.checks.check import Check, for_openings
 from models.holdings import Holding
-from models.messages import LimitProfile, Side
-from models.orders import Together
-from models.portfolio import MARKET_MARKUP
+from models.messages import LimitProfile
 from models.reasons import RejectReason
 from models.reference import SECTOR_UNKNOWN
 from models.request import Request, Size
+from models.spending import MARKET_MARKUP
 
 MEMBERS_SHOWN = 50
 """How many members of a cluster a decision lists: it must fit into a record, however much the account holds."""
@@ -87,21 +86,19 @@ def max_order_notional(request: Request, size: Size) -> Check:
 # --- 42 to 47: correlation and concentration
 
 
-def correlated_exposure(request: Request, size: Size) -> Check:
+def correlated_exposure(request: Request, size: Size) -> Check | None:
     """Fail an increase that takes the candidate's correlated group past its share of equity."""
     reason = RejectReason.CORRELATED_EXPOSURE
     if request.limits is None or request.value is None or request.portfolio.equity is None:
         return Check.skip(reason)
-    members = {member.symbol for member in request.cluster.members}
+    members = request.group.symbols
     known = _known(request, members)
     if known is None:
         return Check.skip(reason)
     limits, equity, value = known
     if len(members) == 1:
-        return Check(reason)  # a group of one is no group
-    amounts = {
-        valued.holding.symbol: valued.amount for valued in request.others.valued if valued.holding.symbol in members
-    }
+        return None  # a group of one is no group
+    amounts = {symbol: valued.amount for symbol in members if (valued := request.others.of(symbol)) is not None}
     rest, after = sum(amounts.values(), ZERO), request.after(size).worst * value
     limit, warning = limits.cluster_critical * equity, limits.cluster_warning * equity
     amounts[request.intent.symbol] = after
@@ -161,11 +158,11 @@ def position_concentration(request: Request, size: Size) -> Check:
 def sector_concentration(request: Request, size: Size) -> Check:
     """Fail an increase that takes one sector past its share of equity."""
     reason = RejectReason.SECTOR_CONCENTRATION
-    known = _known(request, _of_sector(request))
+    known = _known(request, _of_sector(request) if request.others.unpriced else ())
     if known is None:
         return Check.skip(reason)
     limits, equity, value = known
-    rest = sum((valued.amount for valued in request.others.valued if valued.sector == request.sector), ZERO)
+    rest = request.others.in_sector(request.sector)
     limit = limits.sector_critical * equity
     return Check.exposure(
         reason,
@@ -185,16 +182,20 @@ def strategy_budget(request: Request, size: Size) -> Check:
         return Check.skip(reason)
     _, equity, value = known
     intent, attributed = request.intent, request.attributed
-    values = {valued.holding.symbol: valued.value for valued in request.others.valued}
     rest = sum(
-        (holding.worst * values[symbol] for symbol, holding in attributed.items() if symbol != intent.symbol), ZERO
+        (
+            holding.worst * valued.value
+            for symbol, holding in attributed.items()
+            if (valued := request.others.of(symbol)) is not None
+        ),
+        ZERO,
     )
     own = attributed.get(intent.symbol) or Holding.of(intent.symbol)
     slack = request.own_slack
     # Every unit is the strategy's own, also one that closes what another strategy holds.
-    direction, start = (1, own.if_bought) if intent.side is Side.BUY else (-1, own.if_sold)
+    direction, start = (1, own.if_bought) if request.buys else (-1, own.if_sold)
     after = abs(start + direction * max(ZERO, size.quantity - slack))
-    other_side = abs(own.if_sold if intent.side is Side.BUY else own.if_bought)
+    other_side = abs(own.if_sold if request.buys else own.if_bought)
     limit = request.budget * equity
     room = max(limit - rest, own.worst * value) - (direction * start + request.reducible - slack) * value
     return Check.exposure(
@@ -247,7 +248,7 @@ def net_leverage(request: Request, size: Size) -> Check:
     limit = limits.net_max * equity
 
     # The side that the intent adds to grows in its direction; the other side stays.
-    if request.intent.side is Side.BUY:
+    if request.buys:
         start = bought + (request.vacated.if_bought + request.reducible) * value
     else:
         start = -(sold + (request.vacated.if_sold - request.reducible) * value)
@@ -276,10 +277,9 @@ def buying_power(request: Request, size: Size) -> Check:
 
 def available_to_spend(request: Request) -> Decimal | None:
     """Return buying power after orders, in money; None where an input is missing."""
-    portfolio, limits = request.portfolio, request.limits
+    limits, drawdown = request.limits, request.portfolio.account.drawdown
     if limits is None:
         return None
-    drawdown = portfolio.account.drawdown
     if drawdown.buying_power is not None:
         power, through = drawdown.buying_power
         return ZERO if _too_old(request, through) else power - _taken(request, through, broker=True)
@@ -303,10 +303,10 @@ def _too_old(request: Request, through: int) -> bool:
 
 def _taken(request: Request, through: int, *, broker: bool) -> Decimal:
     """Return what is taken from the figure, money; what is set aside for the target is the intent's to spend."""
-    orders = request.portfolio.open_orders
-    filled, reserved = request.portfolio.deductions(through, broker=broker)
-    together = Together(orders.values(), lambda order: reserved.get(order.approval.intent_id, ZERO))
-    return filled + together.total - (together.slack(request.target) if request.target else ZERO)
+    portfolio = request.portfolio
+    return portfolio.account.standing.spending.taken(
+        portfolio.reference, through, broker=broker, target=request.target
+    )
 
 
 def _known(request: Request, needed: Iterable[str] | None = None) -> tuple[LimitProfile, Decimal, Decimal] | None:

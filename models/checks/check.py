@@ -1,7 +1,8 @@
 """What one check finds: one reason, and a line or two of evidence.
 
 A check says whether it fails at a given size, and the largest opening that it alone would let pass (`opening_max`,
-which does not depend on the size asked about).
+which does not depend on the size asked about). Where it passes and there is nothing to show, it returns None: nearly
+all do in nearly every decision.
 """
 
 from collections.abc import Iterable
@@ -22,8 +23,8 @@ class Check(NamedTuple):
     failed: bool = False
     warned: bool = False
     skipped: bool = False
-    value: Decimal | None = None
-    limit: Decimal | None = None
+    value: Decimal | int | None = None
+    limit: Decimal | int | None = None
     opening_max: Decimal | None = None
     """Units; None where this check bounds nothing."""
     detail: JsonValue = None
@@ -40,20 +41,13 @@ class Check(NamedTuple):
         detail: JsonValue = None,
     ) -> "Check":
         """Return a check that no size would pass while it fails."""
-        return cls(
-            reason,
-            failed=failed,
-            warned=warned,
-            value=None if value is None else Decimal(value),
-            limit=None if limit is None else Decimal(limit),
-            opening_max=ZERO if failed else None,
-            detail=detail,
-        )
+        return cls(reason, failed, warned, False, value, limit, ZERO if failed else None, detail)  # noqa: FBT003
 
     @classmethod
-    def age(cls, reason: RejectReason, age: int, most: int, detail: JsonValue = None) -> "Check":
+    def age(cls, reason: RejectReason, age: int, most: int) -> "Check":
         """Return a check of an age against the greatest allowed, both in ns."""
-        return cls.condition(reason, age > most, value=age, limit=most, detail=detail)
+        failed = age > most
+        return cls(reason, failed, False, False, age, most, ZERO if failed else None)  # noqa: FBT003
 
     @classmethod
     def exposure(
@@ -68,20 +62,19 @@ class Check(NamedTuple):
         detail: JsonValue = None,
     ) -> "Check":
         """Return a check of an exposure, in money."""
-        return cls(
-            reason,
-            failed=after > limit and after > before,
-            warned=warning is not None and after >= warning,
-            value=after,
-            limit=limit,
-            opening_max=opening_max,
-            detail=detail,
-        )
+        failed = after > limit and after > before
+        warned = warning is not None and after >= warning
+        return cls(reason, failed, warned, False, after, limit, opening_max, detail)  # noqa: FBT003
 
     @classmethod
     def skip(cls, reason: RejectReason, opening_max: Decimal | None = None) -> "Check":
         """Return a check that lacks an input, or that this size does not concern."""
+        if opening_max is None:
+            return _SKIPPED[reason]
         return cls(reason, skipped=True, opening_max=opening_max)
+
+
+_SKIPPED = {reason: Check(reason, skipped=True) for reason in RejectReason}
 
 
 def tightest(checks: Iterable[Check]) -> tuple[Decimal | None, RejectReason | None]:
@@ -89,8 +82,13 @@ def tightest(checks: Iterable[Check]) -> tuple[Decimal | None, RejectReason | No
     opening_max: Decimal | None = None
     binding: RejectReason | None = None
     for check in checks:
-        if check.opening_max is not None and (opening_max is None or check.opening_max < opening_max):
-            opening_max, binding = check.opening_max, check.reason
+        most = check.opening_max
+        if most is None:
+            continue
+        if opening_max is None or binding is None or most < opening_max:
+            opening_max, binding = most, check.reason
+        elif most == opening_max and check.reason.number < binding.number:
+            binding = check.reason
     return opening_max, binding
 
 

@@ -5,10 +5,10 @@ from decimal import Decimal
 from pydantic import JsonValue
 
 from models.book import UNATTRIBUTED, ZERO
-from models.checks.check import Check, for_openings
+from models.checks.check import Check
 from models.decisions import AccountStatus, HaltCause
 from models.drawdown import Pair, drawdown_warnings
-from models.messages import KillMode, OrderIntent, Side, StrategyState
+from models.messages import OrderIntent, Side, StrategyState
 from models.reasons import RejectReason
 from models.request import Request, Size
 
@@ -18,29 +18,24 @@ SHOWN_MAX = 20
 # --- 6 to 10: halted
 
 
-def kill_switch_all(request: Request) -> Check:
+def kill_switch_all(request: Request) -> Check | None:
     """Fail while a matching kill switch stops everything."""
-    return _kill_switch(request, RejectReason.KILL_SWITCH_ALL, KillMode.ALL)
+    switches = request.lane.stopped
+    return _failed(RejectReason.KILL_SWITCH_ALL, {"switches": [*switches]}) if switches else None
 
 
-def kill_switch(request: Request) -> Check:
+def kill_switch(request: Request) -> Check | None:
     """Fail while a matching kill switch admits reductions only."""
-    return _kill_switch(request, RejectReason.KILL_SWITCH, KillMode.REDUCE_ONLY)
+    switches = request.lane.reduce_only
+    return _failed(RejectReason.KILL_SWITCH, {"switches": [*switches]}) if switches else None
 
 
-def _kill_switch(request: Request, reason: RejectReason, mode: KillMode) -> Check:
-    intent = request.intent
-    switches = request.portfolio.reference.kill_switches(
-        account=intent.account, strategy=intent.strategy, symbol=intent.symbol, mode=mode
-    )
-    return Check.condition(reason, bool(switches), detail={"switches": list(switches)} if switches else None)
-
-
-def operator_halt(request: Request) -> Check:
+def operator_halt(request: Request) -> Check | None:
     """Fail while an operator's halt is not resumed."""
     halt = request.portfolio.account.drawdown.operator_halt
-    detail: JsonValue = None if halt is None else {"actor": halt.actor, "reason": halt.reason}
-    return Check.condition(RejectReason.OPERATOR_HALT, halt is not None, detail=detail)
+    if halt is None:
+        return None
+    return _failed(RejectReason.OPERATOR_HALT, {"actor": halt.actor, "reason": halt.reason})
 
 
 def drawdown_halt(request: Request) -> Check:
@@ -82,36 +77,37 @@ def _loss(pair: Pair | None, level: Decimal | None) -> tuple[Decimal | None, Dec
 # --- 11 to 21: inputs
 
 
-def unknown_account(request: Request) -> Check:
+def unknown_account(request: Request) -> Check | None:
     """Fail where no limit profile is bound to the account."""
-    return Check.condition(RejectReason.UNKNOWN_ACCOUNT, request.limits is None)
+    return _failed(RejectReason.UNKNOWN_ACCOUNT) if request.limits is None else None
 
 
-def unknown_instrument(request: Request) -> Check:
+def unknown_instrument(request: Request) -> Check | None:
     """Fail where the candidate or a held symbol has no record."""
-    unknown = list(request.others.unknown)
+    unknown = [*request.others.unknown]
     if request.instrument is None:
         unknown.append(request.intent.symbol)
-    return Check.condition(RejectReason.UNKNOWN_INSTRUMENT, bool(unknown), detail=_symbols(request, unknown))
+    return _failed(RejectReason.UNKNOWN_INSTRUMENT, _symbols(request, unknown)) if unknown else None
 
 
-def currency_mismatch(request: Request) -> Check:
+def currency_mismatch(request: Request) -> Check | None:
     """Fail where an instrument in the portfolio trades in another currency: sums would mean nothing."""
-    reason, portfolio = RejectReason.CURRENCY_MISMATCH, request.portfolio
-    account = portfolio.reference.account(portfolio.name)
-    if account is None or (request.rules == 1 and request.instrument is None):
+    reason, currency, instrument = (
+        RejectReason.CURRENCY_MISMATCH,
+        request.portfolio.bound.currency,
+        request.instrument,
+    )
+    if currency is None or (request.rules == 1 and instrument is None):
         return Check.skip(reason)
-    foreign = [
-        symbol
-        for symbol in {*portfolio.holdings, request.intent.symbol}
-        if (instrument := portfolio.instrument(symbol)) is not None and instrument.currency != account.currency
-    ]
-    return Check.condition(reason, bool(foreign), detail=_symbols(request, foreign))
+    foreign = [*request.others.foreign]
+    if instrument is not None and instrument.currency != currency:
+        foreign.append(request.intent.symbol)
+    return _failed(reason, _symbols(request, foreign)) if foreign else None
 
 
-def no_equity(request: Request) -> Check:
+def no_equity(request: Request) -> Check | None:
     """Fail before the account's first mark."""
-    return Check.condition(RejectReason.NO_EQUITY, request.portfolio.account.drawdown.equity is None)
+    return _failed(RejectReason.NO_EQUITY) if request.portfolio.account.drawdown.equity is None else None
 
 
 def equity_not_positive(request: Request) -> Check:
@@ -122,9 +118,9 @@ def equity_not_positive(request: Request) -> Check:
     return Check.condition(RejectReason.EQUITY_NOT_POSITIVE, equity <= 0, value=equity, limit=ZERO)
 
 
-def equity_unconfirmed(request: Request) -> Check:
+def equity_unconfirmed(request: Request) -> Check | None:
     """Fail while the last equity tick awaits confirmation."""
-    return Check.condition(RejectReason.EQUITY_UNCONFIRMED, request.portfolio.account.drawdown.unconfirmed)
+    return _failed(RejectReason.EQUITY_UNCONFIRMED) if request.portfolio.account.drawdown.unconfirmed else None
 
 
 def stale_equity(request: Request) -> Check:
@@ -132,119 +128,112 @@ def stale_equity(request: Request) -> Check:
     drawdown = request.portfolio.account.drawdown
     if drawdown.equity is None or request.limits is None:
         return Check.skip(RejectReason.STALE_EQUITY)
-    age = request.portfolio.clock - drawdown.equity_time
+    age = request.clock - drawdown.equity_time
     return Check.age(RejectReason.STALE_EQUITY, age, request.limits.equity_age_max)
 
 
-def price_unavailable(request: Request) -> Check:
+def price_unavailable(request: Request) -> Check | None:
     """Fail where a needed price was never seen."""
     return _missing_prices(request, RejectReason.PRICE_UNAVAILABLE)
 
 
-def stale_price(request: Request) -> Check:
+def stale_price(request: Request) -> Check | None:
     """Fail where the ladder finds only prices that are too old."""
     return _missing_prices(request, RejectReason.STALE_PRICE)
 
 
-def _missing_prices(request: Request, reason: RejectReason) -> Check:
+def _missing_prices(request: Request, reason: RejectReason) -> Check | None:
     if request.limits is None:
         return Check.skip(reason)
-    missing = list(request.others.missing.get(reason, ()))
+    missing = [*request.others.missing.get(reason, ())]
     if request.candidate.missing is reason:
         missing.append(request.intent.symbol)
-    return Check.condition(reason, bool(missing), detail=_symbols(request, missing))
+    return _failed(reason, _symbols(request, missing)) if missing else None
 
 
-def atr_unavailable(request: Request, size: Size | None) -> Check:
+def atr_unavailable(request: Request, size: Size | None) -> Check | None:
     """Fail where sizing an opening needs an ATR and there is none young enough."""
     if request.limits is None:
         return Check.skip(RejectReason.ATR_UNAVAILABLE)
-    check = Check.condition(RejectReason.ATR_UNAVAILABLE, request.needs_atr and request.atr is None)
-    return _for_openings(request, check, size)
+    failed = request.needs_atr and request.atr is None
+    return _for_openings(request, RejectReason.ATR_UNAVAILABLE, size, failed=failed)
 
 
 def stale_intent(request: Request) -> Check:
     """Fail where the intent itself is too old."""
     if request.limits is None:
         return Check.skip(RejectReason.STALE_INTENT)
-    age = request.portfolio.clock - request.intent.event_time
+    age = request.clock - request.intent.event_time
     return Check.age(RejectReason.STALE_INTENT, age, request.limits.intent_age_max)
 
 
-def position_drift(request: Request) -> Check:
+def position_drift(request: Request) -> Check | None:
     """Fail while the folded position in the symbol is known to differ from the broker's."""
-    intent = request.intent
-    drifted = request.portfolio.reference.drifted(intent.account, intent.symbol)
-    return Check.condition(RejectReason.POSITION_DRIFT, drifted)
+    return _failed(RejectReason.POSITION_DRIFT) if request.lane.drifted else None
 
 
 # --- 23 to 28: permission
 
 
-def restricted_symbol(request: Request) -> Check:
+def restricted_symbol(request: Request) -> Check | None:
     """Fail while the symbol is on the restricted list."""
-    restricted = request.portfolio.reference.restricted(request.intent.symbol, request.intent.account)
-    return Check.condition(RejectReason.RESTRICTED_SYMBOL, restricted)
+    return _failed(RejectReason.RESTRICTED_SYMBOL) if request.lane.restricted else None
 
 
-def short_sale_banned(request: Request, size: Size | None) -> Check:
+def short_sale_banned(request: Request, size: Size | None) -> Check | None:
     """Fail where a SELL opens a short position that the profile or the instrument forbids."""
     reason, limits, instrument = RejectReason.SHORT_SALE_BANNED, request.limits, request.instrument
     if limits is None or instrument is None:
         return Check.skip(reason)
-    banned = request.intent.side is Side.SELL and not (limits.shorts_allowed and instrument.shortable)
-    return _no_opening(reason, banned, size)
+    if request.buys or (limits.shorts_allowed and instrument.shortable):
+        return None
+    return _no_opening(reason, size)
 
 
-def reduce_only(request: Request, size: Size | None) -> Check:
+def reduce_only(request: Request, size: Size | None) -> Check | None:
     """Fail where an intent that must only reduce would open something."""
-    return _no_opening(RejectReason.REDUCE_ONLY, request.intent.reduce_only, size)
+    return _no_opening(RejectReason.REDUCE_ONLY, size) if request.intent.reduce_only else None
 
 
-def _no_opening(reason: RejectReason, forbidden: bool, size: Size | None) -> Check:  # noqa: FBT001  # the condition
-    opens = size is None or bool(size.opening)
-    return Check(reason, failed=forbidden and opens, opening_max=ZERO if forbidden else None)
+def _no_opening(reason: RejectReason, size: Size | None) -> Check:
+    return Check(reason, failed=size is None or bool(size.opening), opening_max=ZERO)
 
 
-def strategy_disabled(request: Request) -> Check:
+def strategy_disabled(request: Request) -> Check | None:
     """Fail where the strategy is unknown or disabled."""
     state = request.strategy_state
     failed = state is None or state is StrategyState.DISABLED
     if request.rules > 1 and request.intent.strategy == UNATTRIBUTED:  # the name of what is no strategy's
         failed = True
-    return Check.condition(
-        RejectReason.STRATEGY_DISABLED,
-        failed,
-        detail={"state": "UNKNOWN" if state is None else state} if failed else None,
-    )
+    if not failed:
+        return None
+    return _failed(RejectReason.STRATEGY_DISABLED, {"state": "UNKNOWN" if state is None else state})
 
 
-def strategy_conflict(request: Request) -> Check:
+def strategy_conflict(request: Request) -> Check | None:
     """Fail where another strategy holds the symbol the other way round: the two would trade with each other."""
     intent = request.intent
     positions = request.portfolio.account.book.positions.get(intent.symbol)
     opposite = sorted(
         strategy
         for strategy, position in (positions or {}).items()
-        if strategy not in (intent.strategy, UNATTRIBUTED) and (position < 0) is (intent.side is Side.BUY)
+        if strategy not in (intent.strategy, UNATTRIBUTED) and (position < 0) is request.buys
     )
-    detail: JsonValue = {"strategies": [*opposite[:SHOWN_MAX]]} if opposite else None
-    return Check.condition(RejectReason.STRATEGY_CONFLICT, bool(opposite), detail=detail)
+    return _failed(RejectReason.STRATEGY_CONFLICT, {"strategies": [*opposite[:SHOWN_MAX]]}) if opposite else None
 
 
-def self_trade(request: Request) -> Check:
+def self_trade(request: Request) -> Check | None:
     """Fail where the order would meet an open order of the account's own."""
     intent = request.intent
-    opposite = [
-        approval
-        for approval, _ in request.portfolio.open_orders.values()
-        if approval.symbol == intent.symbol and approval.side is not intent.side
-    ]
+    opposite = request.portfolio.orders.of(intent.symbol, Side.SELL if request.buys else Side.BUY)
+    if not opposite:
+        return None
     crossed = sorted(
-        approval.intent_id for approval in opposite if _crosses(intent, intent.limit_price, approval.limit_price)
+        intent_id
+        for intent_id, order in opposite.items()
+        if _crosses(intent, intent.limit_price, order.approval.limit_price)
     )
-    detail: JsonValue = {"orders": [*crossed[:SHOWN_MAX]]} if crossed else None
-    return Check.condition(RejectReason.SELF_TRADE, bool(crossed), detail=detail)
+    return _failed(RejectReason.SELF_TRADE, {"orders": [*crossed[:SHOWN_MAX]]}) if crossed else None
 
 
 def _crosses(intent: OrderIntent, own: Decimal | None, other: Decimal | None) -> bool:
@@ -257,59 +246,70 @@ def _crosses(intent: OrderIntent, own: Decimal | None, other: Decimal | None) ->
 # --- 34 to 36: sizing
 
 
-def too_few_trades(request: Request, size: Size | None) -> Check:
+def too_few_trades(request: Request, size: Size | None) -> Check | None:
     """Fail where KELLY sizing lacks the record of trades it needs."""
     return _sizing_condition(request, size, RejectReason.TOO_FEW_TRADES)
 
 
-def no_edge(request: Request, size: Size | None) -> Check:
+def no_edge(request: Request, size: Size | None) -> Check | None:
     """Fail where KELLY finds nothing to bet on."""
     return _sizing_condition(request, size, RejectReason.NO_EDGE)
 
 
-def _sizing_condition(request: Request, size: Size | None, reason: RejectReason) -> Check:
+def _sizing_condition(request: Request, size: Size | None, reason: RejectReason) -> Check | None:
     if request.sizing is None:
         return Check.skip(reason)
-    return _for_openings(request, Check.condition(reason, reason in request.sizing.reasons), size)
+    return _for_openings(request, reason, size, failed=reason in request.sizing.reasons)
 
 
-def _for_openings(request: Request, check: Check, size: Size | None) -> Check:
-    return Check.skip(check.reason, check.opening_max) if request.closes_only else for_openings(check, size)
+def _for_openings(request: Request, reason: RejectReason, size: Size | None, *, failed: bool) -> Check | None:
+    if request.closes_only or (size is not None and size.reduces_only):
+        return Check.skip(reason, ZERO if failed else None)
+    return _failed(reason) if failed else None
 
 
-def size_zero(request: Request, size: Size | None) -> Check:
+def size_zero(request: Request, size: Size | None) -> Check | None:
     """Fail where the gate's own size is below one lot, or there is nothing to size or to close."""
     reason = RejectReason.SIZE_ZERO
     if request.intent.quantity is None and request.closes:
         sized_away = request.rules > 1 and request.sizing is not None and request.sizing.quantity == ZERO
         if request.reducible and sized_away:
             return Check.skip(reason, ZERO)
-        return Check.condition(reason, not request.reducible)
+        return None if request.reducible else _failed(reason)
     if request.sizing is None or request.sizing.reasons:
         return Check.skip(reason)
     if request.sizing.quantity is None:  # method NONE
-        return Check.condition(reason, request.intent.quantity is None)
-    return for_openings(Check.condition(reason, not request.sizing.quantity), size)
+        return _failed(reason) if request.intent.quantity is None else None
+    if size is not None and size.reduces_only:
+        return Check.skip(reason, None if request.sizing.quantity else ZERO)
+    return None if request.sizing.quantity else _failed(reason)
 
 
 # --- 41: price
 
 
-def price_collar(request: Request) -> Check:
+def price_collar(request: Request) -> Check | None:
     """Fail where the order is priced far from the market: past it by a slip, or behind it by a wrong digit."""
     reason, limits, intent = RejectReason.PRICE_COLLAR, request.limits, request.intent
-    quote = request.portfolio.mark(intent.symbol) or request.portfolio.fallback(intent.symbol)
-    if limits is None or quote is None:
+    if limits is None:
+        return Check.skip(reason)
+    prices = request.portfolio.prices
+    quote = prices.mark(intent.symbol) or prices.fallback(intent.symbol)
+    if quote is None:
         return Check.skip(reason)
     market, away, passive = quote.price, limits.collar_away, limits.collar_passive
-    below, above = (passive, away) if intent.side is Side.BUY else (away, passive)
+    below, above = (passive, away) if request.buys else (away, passive)
     bounds = [(intent.limit_price, below, above), (intent.reference_price, away, away)]
     for price, down, up in bounds:
         if price is not None and price > market + up * market:
             return Check.condition(reason, failed=True, value=price, limit=market + up * market)
         if price is not None and price < market - down * market:
             return Check.condition(reason, failed=True, value=price, limit=market - down * market)
-    return Check(reason)
+    return None
+
+
+def _failed(reason: RejectReason, detail: JsonValue = None) -> Check:
+    return Check(reason, failed=True, opening_max=ZERO, detail=detail)
 
 
 def _symbols(request: Request, symbols: list[str]) -> JsonValue:

@@ -1,10 +1,10 @@
 """The checks that ask a model: value at risk, expected shortfall, factors (docs/risk.md section 10).
 
 What passes has no closed form, so lots are bisected, and only where the model binds tighter than every check before
-it: `most` is what those leave.
+it: by what the earlier ones leave.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from models.book import ZERO
 from models.canonical import plain, rounded
-from models.checks.check import Check
+from models.checks.check import Check, tightest
 from models.messages import LimitProfile
 from models.reasons import RejectReason
 from models.request import Request, Size
@@ -23,7 +23,7 @@ Measured = Decimal | Fraction
 MARKET = "MARKET"
 
 
-def risk_model_unavailable(request: Request) -> Check:
+def risk_model_unavailable(request: Request) -> Check | None:
     """Fail where a limit needs a model and the returns do not suffice for one."""
     reason, limits = RejectReason.RISK_MODEL_UNAVAILABLE, request.limits
     if limits is None or not (_asks_for_tail(limits) or _asks_for_factors(limits)) or not request.amounts:
@@ -38,10 +38,12 @@ def risk_model_unavailable(request: Request) -> Check:
         factors = request.factor_model
         short |= {symbol for symbol in request.amounts if factors.beta(symbol) is None}
     names = sorted(short)[:20]
-    return Check.condition(reason, missing or bool(short), detail={"symbols": [*names]} if names else None)
+    if not (missing or short):
+        return None
+    return Check.condition(reason, failed=True, detail={"symbols": [*names]} if names else None)
 
 
-def var_limit(request: Request, size: Size, most: Decimal | None) -> Check:
+def var_limit(request: Request, size: Size, earlier: Sequence[Check]) -> Check:
     """Fail an increase that takes the larger value at risk past its share of equity."""
     reason, limits = RejectReason.VAR_LIMIT, request.limits
     if limits is None or limits.var_max is None or (tail := request.tail) is None:
@@ -54,10 +56,10 @@ def var_limit(request: Request, size: Size, most: Decimal | None) -> Check:
             "incremental": plain(after.var - tail.var),
         }
 
-    return _tail_limit(request, size, most, reason, share=limits.var_max, of=lambda tail: tail.var, detail=detail)
+    return _tail_limit(request, size, earlier, reason, share=limits.var_max, of=lambda tail: tail.var, detail=detail)
 
 
-def cvar_limit(request: Request, size: Size, most: Decimal | None) -> Check:
+def cvar_limit(request: Request, size: Size, earlier: Sequence[Check]) -> Check:
     """Fail an increase that takes the expected shortfall past its share of equity."""
     reason, limits = RejectReason.CVAR_LIMIT, request.limits
     if limits is None or limits.cvar_max is None or (tail := request.tail) is None:
@@ -66,13 +68,15 @@ def cvar_limit(request: Request, size: Size, most: Decimal | None) -> Check:
     def detail(after: Tail) -> JsonValue:
         return {"incremental": plain(rounded(after.cvar - tail.cvar))}
 
-    return _tail_limit(request, size, most, reason, share=limits.cvar_max, of=lambda tail: tail.cvar, detail=detail)
+    return _tail_limit(
+        request, size, earlier, reason, share=limits.cvar_max, of=lambda tail: tail.cvar, detail=detail
+    )
 
 
 def _tail_limit(
     request: Request,
     size: Size,
-    most: Decimal | None,
+    earlier: Sequence[Check],
     reason: RejectReason,
     *,
     share: Decimal,
@@ -99,12 +103,12 @@ def _tail_limit(
         failed=failed,
         value=rounded(value) if isinstance(value, Fraction) else value,
         limit=limit,
-        opening_max=_largest_opening(request, most, passes),
+        opening_max=_largest_opening(request, earlier, passes),
         detail=detail(final) if failed else None,
     )
 
 
-def factor_limit(request: Request, size: Size, most: Decimal | None) -> Check:
+def factor_limit(request: Request, size: Size, earlier: Sequence[Check]) -> Check:
     """Fail an increase that takes the beta, or what is held of one sector, past its share of equity."""
     reason, limits, equity = RejectReason.FACTOR_LIMIT, request.limits, request.portfolio.equity
     if limits is None or equity is None or not _asks_for_factors(limits) or (before := request.factors) is None:
@@ -133,7 +137,7 @@ def factor_limit(request: Request, size: Size, most: Decimal | None) -> Check:
         failed=bool(failing),
         value=rounded(Fraction(measures[shown])),
         limit=gated[shown],
-        opening_max=_largest_opening(request, most, lambda asked: not past(asked)),
+        opening_max=_largest_opening(request, earlier, lambda asked: not past(asked)),
         detail={"factor": shown},
     )
 
@@ -158,8 +162,9 @@ def _asks_for_factors(limits: LimitProfile) -> bool:
     return limits.beta_max is not None or limits.factor_max is not None
 
 
-def _largest_opening(request: Request, most: Decimal | None, passes: Callable[[Size], bool]) -> Decimal | None:
+def _largest_opening(request: Request, earlier: Sequence[Check], passes: Callable[[Size], bool]) -> Decimal | None:
     """Return an opening that passes where one lot more does not; None where all that is left passes."""
+    most, _ = tightest(earlier)
     if most is None or request.instrument is None:
         return None
     lot = request.instrument.lot

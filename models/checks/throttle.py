@@ -2,7 +2,7 @@
 
 from models.canonical import SECOND_NS
 from models.checks.check import Check
-from models.decisions import Throttle
+from models.decisions import Throttle, built
 from models.ledger import REPEAT_WINDOW, Like
 from models.reasons import RejectReason
 from models.request import Request, Size
@@ -14,7 +14,7 @@ def rate_limit_account(request: Request) -> Check:
     if limits is None:
         return Check.skip(reason)
     full_at = request.portfolio.account.ledger.account_bucket
-    return _bucket(reason, full_at, request.portfolio.clock, limits.account_rate, limits.account_burst)
+    return _bucket(reason, full_at, request.clock, limits.account_rate, limits.account_burst)
 
 
 def rate_limit_strategy(request: Request) -> Check:
@@ -23,7 +23,7 @@ def rate_limit_strategy(request: Request) -> Check:
     if limits is None:
         return Check.skip(reason)
     full_at = request.portfolio.account.ledger.strategy_buckets.get(request.intent.strategy, 0)
-    return _bucket(reason, full_at, request.portfolio.clock, limits.strategy_rate, limits.strategy_burst)
+    return _bucket(reason, full_at, request.clock, limits.strategy_rate, limits.strategy_burst)
 
 
 def _bucket(reason: RejectReason, full_at: int, clock: int, rate: int, burst: int) -> Check:
@@ -37,11 +37,12 @@ def _bucket(reason: RejectReason, full_at: int, clock: int, rate: int, burst: in
 
 def charge(request: Request) -> Throttle | None:
     """Return both buckets after taking a token from each; None without a profile, which has the rates."""
-    limits, ledger, clock = request.limits, request.portfolio.account.ledger, request.portfolio.clock
+    limits, ledger, clock = request.limits, request.portfolio.account.ledger, request.clock
     if limits is None:
         return None
     strategy = ledger.strategy_buckets.get(request.intent.strategy, 0)
-    return Throttle.model_construct(
+    return built(
+        Throttle,
         account=max(clock, ledger.account_bucket) + SECOND_NS // limits.account_rate,
         strategy=max(clock, strategy) + SECOND_NS // limits.strategy_rate,
     )
@@ -54,7 +55,7 @@ def repeated_order(request: Request, size: Size) -> Check:
         return Check.skip(reason)
     like = Like(intent.strategy, intent.symbol, intent.side, size.opening, intent.limit_price)
     clocks = request.portfolio.account.ledger.recent.get(like, ())
-    count = 1 + sum(request.portfolio.clock - clock < REPEAT_WINDOW for clock in clocks)
+    count = 1 + sum(request.clock - clock < REPEAT_WINDOW for clock in clocks) if clocks else 1
     return Check.condition(reason, count > limits.repeat_max, value=count, limit=limits.repeat_max)
 
 

@@ -166,7 +166,7 @@ class Audience:
         if limits is not None:
             view.losses = tuple(_losses(columns.drawdown, limits, latched=view.status is AccountStatus.HALT))
         if portfolio.equity is not None and limits is not None:
-            for valued in portfolio.value_others(None).valued:
+            for valued in portfolio.others().valued:
                 share = float(valued.amount) / float(portfolio.equity)
                 view.sectors[valued.sector] = view.sectors.get(valued.sector, 0.0) + share
         return view

@@ -257,7 +257,7 @@ def _evidence(state: State, record: Record, intent: OrderIntent, decision: RiskD
     failed = any(check.outcome is Outcome.FAIL for check in integrity)
     verdict = None if failed else judge(request)
     return {
-        "checks": integrity if verdict is None else integrity + findings(verdict),
+        "checks": integrity if verdict is None else integrity + findings(request, verdict),
         "known": tuple(_known(request)),
         "links": tuple(_links(request, None if verdict is None else verdict.size)),
         "before": _before(state, intent.account),
@@ -304,12 +304,14 @@ def _known(request: Request) -> Iterator[Known]:
     for what, figure in (("cash", drawdown.cash), ("buying power", drawdown.buying_power)):
         if figure is not None:
             yield Known(what=what, value=figure[0], source=Source.MARK, age=portfolio.clock - figure[1])
-    close = portfolio.close(symbol)
+    close = portfolio.prices.close(symbol)
     if close is not None:
-        yield Known(what=f"close of {symbol}", value=close.price, source=close.source, age=close.age)
+        yield Known(
+            what=f"close of {symbol}", value=close.price, source=close.source, age=portfolio.clock - close.time
+        )
     for valued in request.others.valued:
-        quote = valued.quote
-        yield Known(what=f"price of {valued.holding.symbol}", value=quote.price, source=quote.source, age=quote.age)
+        quote, what = valued.quote, f"price of {valued.holding.symbol}"
+        yield Known(what=what, value=quote.price, source=quote.source, age=portfolio.clock - quote.time)
 
 
 def _links(request: Request, size: Size | None) -> Iterator[Link]:

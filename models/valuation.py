@@ -1,0 +1,260 @@
+"""What an account holds and what that is worth, kept symbol by symbol with the sums that checks ask for.
+
+The plain definition is `holdings.holdings_of`, each holding appraised, and sums over all of them. Decimals are exact:
+in which order a sum was brought up to date does not show.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import NamedTuple
+
+from models.book import ZERO, Book
+from models.canonical import DAY_NS
+from models.correlation import Cluster, Returns
+from models.drawdown import Drawdown
+from models.holdings import Holding
+from models.messages import Side
+from models.orders import OpenOrders
+from models.prices import Prices, Quote
+from models.reasons import RejectReason
+from models.reference import SECTOR_UNKNOWN, Reference
+
+
+class Valued(NamedTuple):
+    """A holding with its price: amounts in account currency."""
+
+    holding: Holding
+    quote: Quote
+    sector: str
+    multiplier: Decimal
+    value: Decimal
+    """Price times multiplier: money per unit."""
+    amount: Decimal
+    """Worst-side exposure X."""
+    if_bought: Decimal
+    """Position in money once every open buy is filled and no sell is."""
+    if_sold: Decimal
+    """Position in money once every open sell is filled and no buy is."""
+
+
+class Appraisal(NamedTuple):
+    """What could be found out about a holding."""
+
+    valued: Valued | None
+    """None where it has no record or no price."""
+    end: int
+    """The first clock at which it may be another though nothing is folded, ns."""
+    unknown: bool = False
+    """It has no record."""
+    foreign: bool = False
+    """It trades in another currency than the account's."""
+    fallback: bool = False
+    """Its price is not fresh."""
+    missing: RejectReason | None = None
+    """What is wrong with its price, where it has none."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is nothing to say of it."""
+        return not (self.unknown or self.foreign or self.fallback or self.missing)
+
+
+def appraise(holding: Holding, prices: Prices, reference: Reference, currency: str | None) -> Appraisal:
+    """Return what a holding is worth.
+
+    Args:
+        holding: The holding.
+        prices: At the account's clock.
+        reference: The instruments.
+        currency: The account's; None where it has no record.
+    """
+    symbol = holding.symbol
+    quote, missing = prices.mark(symbol), None
+    fallback = quote is None
+    if quote is None:
+        quote, end = prices.fallback(symbol), (prices.day + 1) * DAY_NS
+        if quote is None:
+            missing = prices.missing(symbol)
+    else:
+        end = prices.holds_until(quote)
+    instrument = reference.instrument(symbol)
+    if instrument is None:
+        return Appraisal(None, end, unknown=True, fallback=quote is not None and fallback, missing=missing)
+    foreign = instrument.currency != currency
+    if quote is None:
+        return Appraisal(None, end, foreign=foreign, missing=missing)
+    value = quote.price * instrument.multiplier
+    valued = Valued(
+        holding,
+        quote,
+        instrument.sector or SECTOR_UNKNOWN,
+        instrument.multiplier,
+        value,
+        holding.worst * value,
+        holding.if_bought * value,
+        holding.if_sold * value,
+    )
+    return Appraisal(valued, end, foreign=foreign, fallback=fallback)
+
+
+class Group(NamedTuple):
+    """A candidate's correlated group among what the account holds."""
+
+    cluster: Cluster
+    symbols: frozenset[str]
+    known: bool
+    """Whether the correlation of the candidate with every member is known."""
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> "Group":
+        """Return a cluster with what is asked of it."""
+        members = cluster.members
+        return cls(cluster, frozenset(each.symbol for each in members), all(each.known for each in members))
+
+
+class Valuation:
+    """An account's holdings, appraised.
+
+    Args:
+        drawdown: Has adjustments and marks.
+        book: Has positions.
+        orders: What is open.
+    """
+
+    def __init__(self, drawdown: Drawdown, book: Book, orders: OpenOrders) -> None:
+        self._drawdown = drawdown
+        self._book = book
+        self._orders = orders
+        self.holdings: dict[str, Holding] = {}
+        """Symbols with a position or an open order. What cancels out is not held: no price is needed for it."""
+        self.valued: dict[str, Valued] = {}
+        self.unsound: dict[str, Appraisal] = {}
+        """Those of which there is something to say."""
+        self.gross = ZERO
+        """Sum of the exposures of `valued`, like the sums below money."""
+        self.if_bought = ZERO
+        """The net were all buys filled and no sells."""
+        self.if_sold = ZERO
+        """The net were all sells filled and no buys."""
+        self.sectors: dict[str, Decimal] = {}
+        """Exposures by sector; never zero."""
+        self._ends: dict[str, int] = {}
+        """Of each appraisal."""
+        self._first_end = 0
+        """None of them is before this."""
+        self._oldest: tuple[int, str] | None = None
+        """The least time of a quote and its symbol; None where it must be found."""
+        self._groups: dict[str, Group] = {}
+        """By candidate; as long as the same symbols are held."""
+        self._groups_of = (-1, -1)
+        """The day and the version of the returns that they are of."""
+
+    def derive(self, prices: Prices, reference: Reference, currency: str | None) -> None:
+        """Find all of it afresh."""
+        self.holdings.clear()
+        self.valued.clear()
+        self.unsound.clear()
+        self.gross = self.if_bought = self.if_sold = ZERO
+        self.sectors.clear()
+        self._ends.clear()
+        self._first_end = 0
+        self._oldest = None
+        self._groups.clear()
+        symbols = {*self._book.positions, *self._drawdown.adjustments, *self._orders.symbols}
+        self.renew(symbols, prices, reference, currency)
+
+    def renew(self, symbols: Iterable[str], prices: Prices, reference: Reference, currency: str | None) -> None:
+        """Bring some symbols up to date, and those whose prices the clock has ended.
+
+        Args:
+            symbols: With another position, adjustment, mark or open order.
+            prices: At the account's clock, which is never less than before.
+            reference: Unchanged since `derive`, like the currency.
+            currency: The account's; None where it has no record.
+        """
+        for symbol in symbols:
+            self._renew(symbol, prices, reference, currency)
+        if prices.clock >= self._first_end:
+            for symbol in [symbol for symbol, end in self._ends.items() if end <= prices.clock]:
+                self._renew(symbol, prices, reference, currency)
+            self._first_end = min(self._ends.values(), default=prices.clock + DAY_NS)
+
+    def renew_closes(self, prices: Prices, reference: Reference, currency: str | None) -> None:
+        """Bring up to date what may rest on a close: returns have changed."""
+        for symbol in [*self.unsound]:
+            self._renew(symbol, prices, reference, currency)
+
+    def _renew(self, symbol: str, prices: Prices, reference: Reference, currency: str | None) -> None:
+        before, after = self.holdings.pop(symbol, None), self._holding(symbol)
+        if (before is None) is not (after is None):
+            self._groups.clear()
+        if before is not None:
+            self._take_out(symbol)
+        if after is not None:
+            self.holdings[symbol] = after
+            self._put_in(symbol, appraise(after, prices, reference, currency))
+
+    def _holding(self, symbol: str) -> Holding | None:
+        position = self._book.position(symbol)
+        if symbol in self._drawdown.adjustments:
+            position += self._drawdown.adjustments[symbol]
+        buying, selling = self._orders.remaining(symbol, Side.BUY), self._orders.remaining(symbol, Side.SELL)
+        if not (position or buying or selling):
+            return None
+        holding = Holding.of(symbol, position, buying, selling)
+        return holding if holding.worst else None
+
+    def _take_out(self, symbol: str) -> None:
+        del self._ends[symbol]
+        self.unsound.pop(symbol, None)
+        valued = self.valued.pop(symbol, None)
+        if valued is not None:
+            self._add(valued.sector, -valued.amount, -valued.if_bought, -valued.if_sold)
+            if self._oldest is not None and self._oldest[1] == symbol:
+                self._oldest = None
+
+    def _put_in(self, symbol: str, appraisal: Appraisal) -> None:
+        self._ends[symbol] = appraisal.end
+        self._first_end = min(self._first_end, appraisal.end)
+        if not appraisal.sound:
+            self.unsound[symbol] = appraisal
+        valued = appraisal.valued
+        if valued is not None:
+            self.valued[symbol] = valued
+            self._add(valued.sector, valued.amount, valued.if_bought, valued.if_sold)
+            if self._oldest is not None and valued.quote.time < self._oldest[0]:
+                self._oldest = valued.quote.time, symbol
+
+    def _add(self, sector: str, amount: Decimal, if_bought: Decimal, if_sold: Decimal) -> None:
+        self.gross += amount
+        self.if_bought += if_bought
+        self.if_sold += if_sold
+        in_sector = self.sectors.pop(sector, ZERO) + amount
+        if in_sector:
+            self.sectors[sector] = in_sector
+
+    # --- asking
+
+    def oldest(self, candidate: str | None) -> int | None:
+        """Return the least time of a quote, the candidate's aside, ns; None where there is none."""
+        if self._oldest is None and self.valued:
+            self._oldest = min((valued.quote.time, symbol) for symbol, valued in self.valued.items())
+        if self._oldest is None or self._oldest[1] != candidate:
+            return self._oldest and self._oldest[0]
+        return min((valued.quote.time for symbol, valued in self.valued.items() if symbol != candidate), default=None)
+
+    def group(self, candidate: str, returns: Returns, day: int) -> Group:
+        """Return the candidate's correlated group.
+
+        Args:
+            candidate: A symbol, held or not.
+            returns: What is known of correlations.
+            day: Of the account's clock, days since 1970-01-01.
+        """
+        if self._groups_of != (day, returns.version):
+            self._groups_of = (day, returns.version)
+            self._groups.clear()
+        group = self._groups.get(candidate)
+        if group is None:
+            group = self._groups[candidate] = Group.of(returns.cluster(candidate, self.holdings.keys(), day))
+        return group
