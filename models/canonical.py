@@ -40,13 +40,21 @@ CONTEXT = decimal.Context(
 """Exact arithmetic: 120 digits hold the product of any five wire numbers, and whatever does not fit is trapped."""
 
 
+_OWN = CONTEXT.copy()
+"""Set as it is, where `localcontext` makes a copy each time."""
+
+
 def exact(function: Callable[P, R]) -> Callable[P, R]:
     """Run `function` under `CONTEXT`, whatever the caller's decimal context is."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with decimal.localcontext(CONTEXT):
+        before = decimal.getcontext()
+        decimal.setcontext(_OWN)
+        try:
             return function(*args, **kwargs)
+        finally:
+            decimal.setcontext(before)
 
     return wrapped
 

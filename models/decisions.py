@@ -23,13 +23,24 @@ LimitsVersion = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}@[0
 Built = TypeVar("Built", bound=BaseModel)
 
 
-def built(kind: type[Built], **fields: Any) -> Built:  # noqa: ANN401  # whatever the fields are
+_set_dict, _set_fields, _set_extra, _set_private = (
+    vars(BaseModel)[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+"""What `object.__setattr__` finds after a search."""
+_NAMES: dict[type[BaseModel], set[str]] = {}
+
+
+def built(kind: type[Built], fields: dict[str, Any]) -> Built:
     """Return a message of which every field is given, unchecked: the gate made them, and pydantic takes its time."""
-    message = kind.__new__(kind)
-    object.__setattr__(message, "__dict__", fields)
-    object.__setattr__(message, "__pydantic_fields_set__", {*fields})
-    object.__setattr__(message, "__pydantic_extra__", None)
-    object.__setattr__(message, "__pydantic_private__", None)
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = {*kind.model_fields}
+    message: Built = object.__new__(kind)
+    _set_dict(message, fields)
+    _set_fields(message, names)
+    _set_extra(message, None)
+    _set_private(message, None)
     return message
 
 

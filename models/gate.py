@@ -163,11 +163,16 @@ def _integrity(
     return tuple(reasons)
 
 
-def judge(request: Request) -> Verdict:
-    """Run the checks at the requested size and, where the intent allows it, at the largest size that passes."""
+def judge(request: Request, *, thorough: bool = False) -> Verdict:
+    """Run the checks at the requested size and, where the intent allows it, at the largest size that passes.
+
+    Args:
+        request: The intent and what is known.
+        thorough: Run also those that plainly pass, for `findings`.
+    """
     size = request.requested
-    unsized = run_conditions(request)
-    checks = unsized + run_sized(request, size, unsized)
+    unsized = run_conditions(request, thorough=thorough)
+    checks = unsized + run_sized(request, size, unsized, thorough=thorough)
     bound, binding = tightest(checks)
     opening_max = bound or ZERO
     failed = [check.reason for check in checks if check.failed]
@@ -178,7 +183,7 @@ def judge(request: Request) -> Verdict:
     if size is not None and resizable:
         smaller = request.with_opening(min(size.opening, opening_max), reducing=size.reducing)
         if 0 < smaller.quantity < size.quantity:
-            again = unsized + run_sized(request, smaller, unsized)
+            again = unsized + run_sized(request, smaller, unsized, thorough=thorough)
             if _passes([check.reason for check in again if check.failed], smaller):
                 return Verdict(
                     smaller,
@@ -217,8 +222,8 @@ def _unchecked(reasons: tuple[RejectReason, ...]) -> dict[str, Any]:
         "binding_constraint": reasons[0],
         "reasons": reasons,
         "warnings": (),
-        "checks": tuple(_result(Check.condition(reason, failed=True), Outcome.FAIL) for reason in reasons),
-        "inputs": built(Inputs, price=None, atr=None, equity=None, others=None),
+        "checks": tuple(_result(Check(reason, failed=True, opening_max=ZERO), Outcome.FAIL) for reason in reasons),
+        "inputs": built(Inputs, dict.fromkeys(("price", "atr", "equity", "others"))),
         "reservation": None,
     }
 
@@ -231,13 +236,15 @@ def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
         for check in verdict.checks
         if check.failed or check.warned or check.reason is binding
     ]
-    shown.sort(key=_precedence)
+    if len(shown) > 1:
+        shown.sort(key=_precedence)
     failed = [check.reason for check, _ in shown if check.failed]
     stopped = RejectReason.KILL_SWITCH_ALL in failed
     flags = request.flags()
     if verdict.resized:
         flags.append(Flag.RESIZED)
         flags.sort(key=FLAGS.index)
+    warnings = [str(check.reason) for check, outcome in shown if outcome is Outcome.WARN]
     return {
         "status": DecisionStatus.APPROVED if approved else DecisionStatus.REJECTED,
         "quantity": size.quantity if approved and size is not None else ZERO,
@@ -245,12 +252,9 @@ def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
         "opening_quantity": None if size is None else size.opening,
         "max_quantity": ZERO if stopped else request.reducible + verdict.opening_max,
         "binding_constraint": RejectReason.KILL_SWITCH_ALL if stopped else binding,
-        "reasons": tuple(check.reason for check, outcome in shown if outcome is Outcome.FAIL),
-        "warnings": (
-            *(str(check.reason) for check, outcome in shown if outcome is Outcome.WARN),
-            *(str(flag) for flag in flags),
-        ),
-        "checks": tuple(_result(check, outcome) for check, outcome in shown),
+        "reasons": tuple([check.reason for check, outcome in shown if outcome is Outcome.FAIL]),
+        "warnings": (*warnings, *map(str, flags)),
+        "checks": tuple([_result(check, outcome) for check, outcome in shown]),
         "inputs": request.inputs,
         "reservation": _reservation(request, size) if approved and size is not None else None,
         "throttle": charge(request) if _takes_token(request, reduces_only=reduces_only, failed=failed) else None,
@@ -262,12 +266,15 @@ def _precedence(shown: tuple[Check, Outcome]) -> int:
 
 
 def _reservation(request: Request, size: Size) -> Reservation:
-    quote, expires_at = request.candidate.quote, request.intent.expires_at
-    price = None if quote is None else quote.price
+    quote = request.candidate.quote
+    fields = {
+        "quantity": size.quantity,
+        "price": None if quote is None else quote.price,
+        "expires_at": request.intent.expires_at,
+    }
     if request.target is None:
-        return built(Reservation, quantity=size.quantity, price=price, expires_at=expires_at)
-    replaced = request.target.approval.intent_id
-    return built(Replacement, quantity=size.quantity, price=price, expires_at=expires_at, replaces=replaced)
+        return built(Reservation, fields)
+    return built(Replacement, {**fields, "replaces": request.target.approval.intent_id})
 
 
 def _takes_token(request: Request, *, reduces_only: bool, failed: Collection[RejectReason]) -> bool:
@@ -291,13 +298,15 @@ def _result(check: Check, outcome: Outcome) -> CheckResult:
     limit = None if check.limit is None else Decimal(check.limit)
     return built(
         CheckResult,
-        name=check.reason,
-        outcome=outcome,
-        value=value,
-        limit=limit,
-        headroom=None if value is None or limit is None else limit - value,
-        max_quantity=check.opening_max,
-        detail=check.detail,
+        {
+            "name": check.reason,
+            "outcome": outcome,
+            "value": value,
+            "limit": limit,
+            "headroom": None if value is None or limit is None else limit - value,
+            "max_quantity": check.opening_max,
+            "detail": check.detail,
+        },
     )
 
 
@@ -316,4 +325,5 @@ def _sealed(answer: dict[str, Any], chain: Chain, recorded: Recorded, as_of: AsO
         "rules": rules,
         "previous_digest": chain.digest,
     }
-    return built(RiskDecision, **fields, digest=sha256(canonical_bytes(fields)))
+    fields["digest"] = sha256(canonical_bytes(fields))
+    return built(RiskDecision, fields)

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
+from types import MappingProxyType
 
 from models.book import ZERO, Book
 from models.correlation import Returns
 from models.drawdown import Drawdown
 from models.holdings import Holding, holdings_of
+from models.lazy import lazy
 from models.ledger import Ledger
 from models.messages import Instrument, LimitProfile
 from models.orders import OpenOrders, Order
@@ -86,7 +87,7 @@ class Portfolio:
         """The profile bound to the account."""
         return self.bound.limits
 
-    @cached_property
+    @lazy
     def equity(self) -> Decimal | None:
         """Equity of the last confirmed mark, where it is positive."""
         equity = self.account.drawdown.equity
@@ -146,14 +147,23 @@ class Portfolio:
 class Others:
     """The account's holdings but the candidate, as far as they could be priced."""
 
+    unknown: tuple[str, ...] = ()
+    """Those without a record, sorted."""
+    missing: Mapping[RejectReason, list[str]] = MappingProxyType({})
+    """Those without a price, by what is wrong with it, sorted."""
+    foreign: tuple[str, ...] = ()
+    """Those held that trade in another currency than the account's."""
+    fallback = False
+    """Whether a price is not fresh."""
+    _more: Mapping[str, Valued] = MappingProxyType({})
+    """Of what is not held."""
+
     def __init__(
         self, portfolio: Portfolio, candidate: str | None, also: Collection[str], *, price_unknown: bool
     ) -> None:
         valuation = portfolio.valuation
         self._candidate = candidate
         self._valuation = valuation
-        self._more: dict[str, Valued] = {}
-        """Of what is not held."""
         self.gross = valuation.gross
         """The sum of their exposures, like the two below account currency."""
         self.if_bought = valuation.if_bought
@@ -165,14 +175,6 @@ class Others:
             self.gross -= self._own.amount
             self.if_bought -= self._own.if_bought
             self.if_sold -= self._own.if_sold
-        self.unknown: tuple[str, ...] = ()
-        """Those without a record, sorted."""
-        self.missing: Mapping[RejectReason, list[str]] = {}
-        """Those without a price, by what is wrong with it, sorted."""
-        self.foreign: tuple[str, ...] = ()
-        """Those held that trade in another currency than the account's."""
-        self.fallback = False
-        """Whether a price is not fresh."""
         if valuation.unsound or also:
             self._look_at(portfolio, also, price_unknown=price_unknown)
 
@@ -185,14 +187,15 @@ class Others:
                     Holding.of(symbol), portfolio.prices, portfolio.reference, portfolio.bound.currency
                 )
         appraisals.pop(self._candidate or "", None)
+        more: dict[str, Valued] = {}
         missing: defaultdict[RejectReason, list[str]] = defaultdict(list)
         for symbol, each in sorted(appraisals.items()):
             if each.missing is not None and (price_unknown or not each.unknown):
                 missing[each.missing].append(symbol)
             self.fallback |= each.fallback and (price_unknown or not each.unknown)
             if each.valued is not None and symbol not in self._valuation.holdings:
-                self._more[symbol] = each.valued
-        self.missing = missing
+                more[symbol] = each.valued
+        self.missing, self._more = missing, more
         self.unknown = tuple(symbol for symbol, each in sorted(appraisals.items()) if each.unknown)
         self.foreign = tuple(
             symbol for symbol, each in appraisals.items() if each.foreign and symbol in self._valuation.holdings
@@ -218,7 +221,10 @@ class Others:
 
     def of(self, symbol: str) -> Valued | None:
         """Return one of them."""
-        return None if symbol == self._candidate else self._valuation.valued.get(symbol) or self._more.get(symbol)
+        if symbol == self._candidate:
+            return None
+        valued = self._valuation.valued.get(symbol)
+        return valued if valued is not None or not self._more else self._more.get(symbol)
 
     @property
     def count(self) -> int:

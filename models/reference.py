@@ -23,6 +23,7 @@ from models.messages import (
     ReferenceRecord,
     Restricted,
     StrategyRecord,
+    StrategyState,
 )
 from models.refusal import Refusal
 
@@ -85,6 +86,19 @@ class Lane(NamedTuple):
     """Engaged kill switches that stop everything, as `SCOPE target`."""
     reduce_only: tuple[str, ...]
     """Engaged kill switches that admit reductions."""
+
+    def clear(self, currency: str | None) -> bool:
+        """Tell whether none of this stands in an opening's way, the account's currency included."""
+        return not (
+            self.instrument is None
+            or self.instrument.currency != currency
+            or self.strategy is None
+            or self.strategy.state is StrategyState.DISABLED
+            or self.drifted
+            or self.restricted
+            or self.stopped
+            or self.reduce_only
+        )
 
 
 class Reference:

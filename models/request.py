@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 from decimal import Decimal
-from functools import cached_property
 from typing import NamedTuple
 
 from models.book import ZERO
@@ -11,6 +10,7 @@ from models.correlation import Cluster
 from models.decisions import Input, Inputs, OtherInputs, Source, built
 from models.drawdown import Assessment
 from models.holdings import Holding
+from models.lazy import lazy
 from models.limits import SizingMethod
 from models.messages import (
     Instrument,
@@ -54,6 +54,30 @@ class Size(NamedTuple):
         return not self.opening and self.quantity > 0
 
 
+class Money(NamedTuple):
+    """What an exposure is measured by."""
+
+    limits: LimitProfile
+    equity: Decimal
+    """Account currency, positive."""
+    value: Decimal
+    """Account currency per unit."""
+    lot: Decimal
+    """Units."""
+    lot_value: Decimal
+    """Account currency per lot."""
+    before: Decimal
+    """Exposure in the candidate before the intent, account currency."""
+    start: Decimal
+    """What it comes to once all that can be closed is, account currency: an opening adds to this."""
+    no_worse: Decimal
+    """The largest opening, in lots, after which it is no worse than before."""
+
+    def lots(self, room: Decimal) -> Decimal:
+        """Return the largest opening, in lots, that `room` pays for; money, not negative."""
+        return room // self.lot_value * self.lot
+
+
 class Request:
     """One intent, one portfolio, one clock.
 
@@ -87,17 +111,25 @@ class Request:
         """What the intent can close, units: R."""
         self.opening_starts_at: Decimal = max(ZERO, self.vacated.if_bought if self.buys else -self.vacated.if_sold)
         """The side that the intent adds to, once all that can be closed is: its W is this plus the opening part."""
+        self.mark: Quote | None = portfolio.prices.mark(intent.symbol)
+        """The candidate's mark, where it is fresh."""
         self.candidate: Candidate = self._find_price()
         """The price ladder for the intent's own symbol."""
-        quote = self.candidate.quote
+        quote, instrument = self.candidate.quote, self.instrument
         self.value: Decimal | None = None
         """Money per unit of the candidate: price times multiplier."""
-        self.exposure: Decimal | None = None
-        """Money in the candidate before the intent."""
-        if quote is not None and self.instrument is not None:
-            self.value = quote.price * self.instrument.multiplier
-            self.exposure = self.holding.worst * self.value
-        self._after: tuple[Size, Holding] | None = None
+        self.money: Money | None = None
+        """What its exposure is measured by; None where an input is missing."""
+        if quote is not None and instrument is not None:
+            self.value = quote.price * instrument.multiplier
+            if self.limits is not None and portfolio.equity is not None:
+                self.money = self._measure(self.limits, portfolio.equity, self.value, instrument.lot)
+        self._after: tuple[Size | None, Holding] = None, self.holding
+
+    def _measure(self, limits: LimitProfile, equity: Decimal, value: Decimal, lot: Decimal) -> Money:
+        worst, start = self.holding.worst, self.opening_starts_at
+        no_worse = floor_to(worst - start, lot) if worst > start else ZERO
+        return Money(limits, equity, value, lot, value * lot, worst * value, start * value, no_worse)
 
     def _find_target(self) -> Order | None:
         intent = self.intent
@@ -108,7 +140,7 @@ class Request:
             return None
         return order
 
-    @cached_property
+    @lazy
     def own_slack(self) -> Decimal:
         """The slack among the strategy's own orders, for what is the strategy's own."""
         strategy = self.intent.strategy
@@ -130,7 +162,7 @@ class Request:
             return Holding.of(holding.symbol, holding.position, quantity, holding.selling)
         return Holding.of(holding.symbol, holding.position, holding.buying, quantity)
 
-    @cached_property
+    @lazy
     def budget(self) -> Decimal | None:
         """The strategy's share of equity, a fraction; None where it has no such limit."""
         record = self.lane.strategy
@@ -138,18 +170,18 @@ class Request:
             return None
         return record.budget * PROBATION_SHARE if record.state is StrategyState.PROBATION else record.budget
 
-    @cached_property
+    @lazy
     def attributed(self) -> dict[str, Holding]:
         """What the strategy has of each symbol."""
         return self.portfolio.attributed(self.intent.strategy)
 
-    @cached_property
+    @lazy
     def others(self) -> Others:
         """The rest of the account, priced; with it what only the strategy's budget asks for."""
         also = () if self.budget is None else self.attributed
         return self.portfolio.others(self.intent.symbol, also, price_unknown=self.rules > 1)
 
-    @cached_property
+    @lazy
     def assessment(self) -> Assessment | None:
         """The account's status; None without a profile."""
         return None if self.limits is None else self.portfolio.account.standing.assessment(self.limits)
@@ -162,8 +194,7 @@ class Request:
     # --- price
 
     def _find_price(self) -> Candidate:
-        intent, prices = self.intent, self.portfolio.prices
-        mark = prices.mark(intent.symbol)
+        intent, mark = self.intent, self.mark
         if mark is not None:
             if intent.limit_price is not None and intent.limit_price > mark.price:
                 return Candidate(self._own(intent.limit_price, Source.LIMIT_PRICE))
@@ -171,7 +202,7 @@ class Request:
 
         quote = self._price_from_intent()
         if quote is None or self.limits is None or self.limits.require_mark:
-            return Candidate(None, prices.missing(intent.symbol))
+            return Candidate(None, self.portfolio.prices.missing(intent.symbol))
         return Candidate(quote, from_intent=True)
 
     def _price_from_intent(self) -> Quote | None:
@@ -191,14 +222,14 @@ class Request:
     def _own(self, price: Decimal, source: Source) -> Quote:
         return Quote(price, source, self.intent.event_time)
 
-    @cached_property
+    @lazy
     def sector(self) -> str | None:
         """The candidate's sector."""
         return None if self.instrument is None else self.instrument.sector or SECTOR_UNKNOWN
 
     # --- ATR and size
 
-    @cached_property
+    @lazy
     def atr(self) -> Input | None:
         """The larger of the intent's and the marked ATR, where the latter is young enough."""
         own = self.intent.atr
@@ -211,7 +242,7 @@ class Request:
             return None
         return _input(own, Source.INTENT, self.clock - self.intent.event_time)
 
-    @cached_property
+    @lazy
     def needs_atr(self) -> bool:
         """Whether the profile's sizing method needs an ATR for this intent."""
         return (
@@ -220,7 +251,7 @@ class Request:
             and self.intent.stop_distance is None
         )
 
-    @cached_property
+    @lazy
     def sizing(self) -> Sizing | None:
         """The gate's own size for an opening; None where an input is missing."""
         limits, equity, quote, instrument = (
@@ -245,13 +276,13 @@ class Request:
             probation=self.strategy_state is StrategyState.PROBATION,
         )
 
-    @cached_property
+    @lazy
     def closes(self) -> bool:
         """Whether an absent quantity asks for what can be closed: there is a position on the other side."""
         position = self.holding.position
         return position < 0 if self.intent.side is Side.BUY else position > 0
 
-    @cached_property
+    @lazy
     def requested(self) -> Size | None:
         """What the intent asks for; None where the gate should size it and cannot."""
         if self.intent.quantity is not None:
@@ -269,43 +300,30 @@ class Request:
 
     def with_opening(self, opening: Decimal, *, reducing: Decimal) -> Size:
         """Return the size that opens `opening`, floored to the lot; the reducing part needs no lot."""
-        floored = opening if self.instrument is None else floor_to(opening, self.instrument.lot)
+        floored = self.in_lots(opening)
         return Size(reducing + floored, reducing, floored)
+
+    def in_lots(self, opening: Decimal) -> Decimal:
+        """Return a quantity floored to the lot; zero where it is not positive."""
+        return max(ZERO, opening) if self.instrument is None else floor_to(opening, self.instrument.lot)
 
     # --- exposure
 
     def after(self, size: Size) -> Holding:
         """Return the candidate's holding once an order of this size is open."""
-        if self._after is None or self._after[0] is not size:
-            quantity = max(self._side_of(self.holding), self._side_of(self.vacated) + size.quantity)
+        if self._after[0] is not size:
+            quantity = self._side_of(self.vacated) + size.quantity
+            if self.slack:
+                quantity = max(quantity, self._side_of(self.holding))
             self._after = size, self._with_side(quantity)
         return self._after[1]
-
-    def largest_opening(self, room: Decimal) -> Decimal | None:
-        """Return the largest opening, in lots, whose exposure fits into `room` or is no worse than before.
-
-        Args:
-            room: Money left for the candidate's own exposure under the limit; may be negative.
-        """
-        if self.value is None or self.instrument is None:
-            return None
-        lot, start = self.instrument.lot, self.opening_starts_at
-        room -= start * self.value
-        within = room // (self.value * lot) * lot if room > 0 else ZERO
-        return max(within, self._no_worse)
-
-    @cached_property
-    def _no_worse(self) -> Decimal:
-        """The largest opening, in lots, after which the candidate's exposure is no worse than before."""
-        assert self.instrument is not None
-        return floor_to(self.holding.worst - self.opening_starts_at, self.instrument.lot)
 
     @property
     def cluster(self) -> Cluster:
         """The candidate's correlated group among the account's symbols."""
         return self.group.cluster
 
-    @cached_property
+    @lazy
     def group(self) -> Group:
         """The same, with what is asked of it."""
         portfolio, symbol = self.portfolio, self.intent.symbol
@@ -320,14 +338,14 @@ class Request:
             return not self.others.complete
         return bool(self.others.unpriced) and not self.others.unpriced.isdisjoint(symbols)
 
-    @cached_property
+    @lazy
     def closes_only(self) -> bool:
         """Whether an absent quantity asks to close, and never for an opening."""
         return self.rules > 1 and self.intent.quantity is None and self.closes
 
     # --- models
 
-    @cached_property
+    @lazy
     def amounts(self) -> dict[str, Decimal]:
         """Signed money by symbol on the worst side, before the intent; the candidate is always there.
 
@@ -350,24 +368,24 @@ class Request:
         after = self.after(size)
         return signed_amount(after.if_bought, after.if_sold, self.value)
 
-    @cached_property
+    @lazy
     def tail_model(self) -> TailModel | tuple[str, ...]:
         """The model of the account's symbols, the candidate included; or the symbols that lack returns."""
         return self.portfolio.models.tail(self.amounts)
 
-    @cached_property
+    @lazy
     def tail(self) -> Tail | None:
         """Tail risk before the intent; None where it cannot be had."""
         if not self.amounts or isinstance(self.tail_model, tuple):
             return None
         return self.tail_model.value(self.amounts)
 
-    @cached_property
+    @lazy
     def factor_model(self) -> FactorModel:
         """The model of the market and the sectors."""
         return self.portfolio.models.factors()
 
-    @cached_property
+    @lazy
     def factors(self) -> FactorExposure | None:
         """What the account holds of each factor before the intent; None where that cannot be had."""
         if not self.amounts or any(self.factor_model.beta(symbol) is None for symbol in self.amounts):
@@ -385,14 +403,17 @@ class Request:
             self.clock,
             self.others.oldest,
         )
+        equity, others = drawdown.equity, None
+        if oldest is not None:
+            others = built(OtherInputs, {"count": self.others.count, "oldest": clock - oldest})
         return built(
             Inputs,
-            price=None if quote is None else _input(quote.price, quote.source, clock - quote.time),
-            atr=self.atr,
-            equity=None
-            if drawdown.equity is None
-            else _input(drawdown.equity, Source.MARK, clock - drawdown.equity_time),
-            others=None if oldest is None else built(OtherInputs, count=self.others.count, oldest=clock - oldest),
+            {
+                "price": None if quote is None else _input(quote.price, quote.source, clock - quote.time),
+                "atr": self.atr,
+                "equity": None if equity is None else _input(equity, Source.MARK, clock - drawdown.equity_time),
+                "others": others,
+            },
         )
 
     def flags(self) -> list[Flag]:
@@ -420,4 +441,4 @@ class Request:
 
 
 def _input(value: Decimal, source: Source, age: int) -> Input:
-    return built(Input, value=value, source=source, age=age)
+    return built(Input, {"value": value, "source": source, "age": age})

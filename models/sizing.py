@@ -50,28 +50,38 @@ def size_opening(
     edge = _edge(limits, intent) if method is SizingMethod.KELLY else ZERO
     if isinstance(edge, RejectReason):
         return Sizing(None, (edge,))
+    if equity is None or lot is None or multiplier is None:
+        return None
 
-    distance = intent.stop_distance
-    if distance is None and atr is not None:
-        distance = limits.atr_multiple * atr
-    by_price = method in (SizingMethod.FIXED_PERCENT, SizingMethod.FIXED_DOLLAR)
-    risk = price if by_price else distance
-    if equity is None or lot is None or multiplier is None or risk is None:
+    risk = price
+    if method in (SizingMethod.VOLATILITY_ADJUSTED, SizingMethod.KELLY):
+        risk = intent.stop_distance
+        if risk is None and atr is not None:
+            risk = limits.atr_multiple * atr
+    if risk is None:
         return None
     unit = risk * multiplier
-    match method:
+    if method is SizingMethod.KELLY:
+        assert intent.payoff is not None  # else there were no edge
+        unit *= intent.payoff
+    budget = _budget(limits, equity, edge)
+    if probation:
+        budget *= PROBATION_SHARE
+    return Sizing(budget // (unit * lot) * lot)
+
+
+def _budget(limits: Limits, equity: Decimal, edge: Decimal) -> Decimal:
+    """Return what may be lost with one position, or by price spent on it; money."""
+    match limits.sizing_method:
+        case SizingMethod.VOLATILITY_ADJUSTED:
+            return limits.risk_per_trade * equity
         case SizingMethod.FIXED_PERCENT:
-            budget = limits.fixed_percent * equity
+            return limits.fixed_percent * equity
         case SizingMethod.FIXED_DOLLAR:
             assert limits.fixed_dollar is not None  # a profile without it is refused
-            budget = limits.fixed_dollar
-        case SizingMethod.VOLATILITY_ADJUSTED:
-            budget = limits.risk_per_trade * equity
+            return limits.fixed_dollar
         case _:
-            assert intent.payoff is not None  # else there were no edge
-            budget, unit = limits.kelly_fraction * edge * equity, intent.payoff * unit
-    share = PROBATION_SHARE if probation else Decimal(1)
-    return Sizing(budget * share // (unit * lot) * lot)
+            return limits.kelly_fraction * edge * equity
 
 
 def _edge(limits: Limits, intent: OrderIntent) -> Decimal | RejectReason:

@@ -181,10 +181,12 @@ class State:
         """What is folded now."""
         return built(
             AsOf,
-            fills=self.fills_offset,
-            equity_ticks=self.equity_ticks_offset,
-            daily_returns=self.shared.daily_returns_offset,
-            reference=self.shared.reference_offset,
+            {
+                "fills": self.fills_offset,
+                "equity_ticks": self.equity_ticks_offset,
+                "daily_returns": self.shared.daily_returns_offset,
+                "reference": self.shared.reference_offset,
+            },
         )
 
     @exact
@@ -292,7 +294,7 @@ class State:
             "open_orders": tuple(approval.intent_id for approval in opening[:OPEN_ORDERS_SHOWN]),
             "previous_digest": ledger.halts.digest,
         }
-        return built(TradingHalt, **fields, digest=sha256(canonical_bytes(fields)))
+        return built(TradingHalt, {**fields, "digest": sha256(canonical_bytes(fields))})
 
     # --- the checkpoint's vector row
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from models.checks import bounds, conditions, modelled, throttle
 from models.checks.check import Check
+from models.checks.quick import conditions_pass, opening_passes
 from models.reasons import RejectReason as Reason
 from models.request import Request, Size
 
@@ -130,25 +131,36 @@ def checks_of(rules: int) -> Checks:
     return _RULES_1 if rules == 1 else _RULES_2
 
 
-def run_conditions(request: Request) -> list[Check]:
-    """Run the checks that no size changes; returned is what there is to show, in no order."""
+def run_conditions(request: Request, *, thorough: bool = False) -> list[Check]:
+    """Run the checks that no size changes; returned is what there is to show, in no order.
+
+    Args:
+        request: The intent and what is known.
+        thorough: Run all of them, also where plainly none fails: for who wants to see what passed.
+    """
     standing, checks = request.portfolio.account.standing, checks_of(request.rules)
     key = (request.portfolio.account.drawdown.version, request.limits, request.rules)
     if standing.conditions is None or standing.conditions[0] != key:
         standing.conditions = key, [found for check in checks.of_account if (found := check(request)) is not None]
-    return standing.conditions[1] + [found for check in checks.conditions if (found := check(request)) is not None]
+    of_account = standing.conditions[1]
+    if not thorough and conditions_pass(request):
+        return of_account
+    return of_account + [found for check in checks.conditions if (found := check(request)) is not None]
 
 
-def run_sized(request: Request, size: Size | None, unsized: list[Check]) -> list[Check]:
+def run_sized(request: Request, size: Size | None, unsized: list[Check], *, thorough: bool = False) -> list[Check]:
     """Run the checks of a size; returned is what there is to show, in no order.
 
     Args:
         request: The intent and what is known.
         size: The size asked about; None where the gate should size the intent and cannot.
         unsized: What the checks found that no size changes.
+        thorough: Run all of them, also where plainly none fails.
     """
     checks = checks_of(request.rules)
-    found = [each for check in checks.opening_conditions if (each := check(request, size)) is not None]
+    found: list[Check] = []
+    if thorough or not opening_passes(request, size):
+        found = [each for check in checks.opening_conditions if (each := check(request, size)) is not None]
     if size is None:
         found += [Check.skip(reason) for reason, _ in (*checks.bounds, *checks.models)]
         return found

@@ -13,10 +13,9 @@ from models.book import KEPT, ZERO
 from models.canonical import plain
 from models.checks.check import Check, for_openings
 from models.holdings import Holding
-from models.messages import LimitProfile
 from models.reasons import RejectReason
 from models.reference import SECTOR_UNKNOWN
-from models.request import Request, Size
+from models.request import Money, Request, Size
 from models.spending import MARKET_MARKUP
 
 MEMBERS_SHOWN = 50
@@ -45,15 +44,10 @@ def size_exceeds_risk(request: Request, size: Size) -> Check:
 
 def size_exceeds_cap(request: Request, size: Size) -> Check:
     """Fail where one opening order takes more than its share of equity."""
-    reason, limits, equity, value = (
-        RejectReason.SIZE_EXCEEDS_CAP,
-        request.limits,
-        request.portfolio.equity,
-        request.value,
-    )
-    if limits is None or equity is None or value is None:
+    reason, money = RejectReason.SIZE_EXCEEDS_CAP, request.money
+    if money is None:
         return Check.skip(reason)
-    return _spending(request, size, reason, cost=value, available=limits.entry_max * equity)
+    return _spending(size, reason, cost=money.value, available=money.limits.entry_max * money.equity, lot=money.lot)
 
 
 def max_order_quantity(request: Request, size: Size) -> Check:
@@ -62,9 +56,7 @@ def max_order_quantity(request: Request, size: Size) -> Check:
     if limits is None:
         return Check.skip(reason)
     most = limits.order_quantity_max
-    room = most - request.reducible
-    opening_max = request.with_opening(max(ZERO, room), reducing=ZERO).opening
-    return Check(reason, failed=size.quantity > most, value=size.quantity, limit=most, opening_max=opening_max)
+    return Check(reason, size.quantity > most, size.quantity, most, request.in_lots(most - request.reducible))
 
 
 def max_order_notional(request: Request, size: Size) -> Check:
@@ -79,8 +71,7 @@ def max_order_notional(request: Request, size: Size) -> Check:
         return Check.skip(reason)
     most, notional = limits.order_notional_max, size.quantity * value
     room = max(ZERO, most - request.reducible * value)
-    opening_max = room // (value * instrument.lot) * instrument.lot
-    return Check(reason, failed=notional > most, value=notional, limit=most, opening_max=opening_max)
+    return Check(reason, notional > most, notional, most, room // (value * instrument.lot) * instrument.lot)
 
 
 # --- 42 to 47: correlation and concentration
@@ -89,32 +80,27 @@ def max_order_notional(request: Request, size: Size) -> Check:
 def correlated_exposure(request: Request, size: Size) -> Check | None:
     """Fail an increase that takes the candidate's correlated group past its share of equity."""
     reason = RejectReason.CORRELATED_EXPOSURE
-    if request.limits is None or request.value is None or request.portfolio.equity is None:
+    if request.money is None:
         return Check.skip(reason)
     members = request.group.symbols
-    known = _known(request, members)
-    if known is None:
+    money = _known(request, members)
+    if money is None:
         return Check.skip(reason)
-    limits, equity, value = known
     if len(members) == 1:
         return None  # a group of one is no group
-    amounts = {symbol: valued.amount for symbol in members if (valued := request.others.of(symbol)) is not None}
-    rest, after = sum(amounts.values(), ZERO), request.after(size).worst * value
-    limit, warning = limits.cluster_critical * equity, limits.cluster_warning * equity
-    amounts[request.intent.symbol] = after
-    return Check.exposure(
-        reason,
-        before=rest + request.holding.worst * value,
-        after=rest + after,
-        warning=warning,
-        limit=limit,
-        opening_max=request.largest_opening(limit - rest),
-        # Only a check that is shown needs its linking path.
-        detail=_linking_path(request, amounts) if rest + after >= min(warning, limit) else None,
-    )
+    limits, others, rest = money.limits, request.others, ZERO
+    for symbol in members:
+        if (valued := others.of(symbol)) is not None:
+            rest += valued.amount
+    check = _exposure(request, size, reason, rest, limits.cluster_critical, limits.cluster_warning)
+    if not check.warned:
+        return check  # nobody asks for its linking path
+    return check._replace(detail=_linking_path(request, request.after(size).worst * money.value))
 
 
-def _linking_path(request: Request, amounts: dict[str, Decimal]) -> JsonValue:
+def _linking_path(request: Request, own: Decimal) -> JsonValue:
+    amounts = {valued.holding.symbol: valued.amount for valued in request.others.valued}
+    amounts[request.intent.symbol] = own
     # In the order of the search, so that each member's parent comes before it.
     shown = request.cluster.members if request.rules == 1 else request.cluster.members[:MEMBERS_SHOWN]
     cut = {} if len(shown) == len(request.cluster.members) else {"count": len(request.cluster.members)}
@@ -136,51 +122,30 @@ def _linking_path(request: Request, amounts: dict[str, Decimal]) -> JsonValue:
 
 def position_concentration(request: Request, size: Size) -> Check:
     """Fail an increase that takes one symbol past its share of equity."""
-    reason, limits, equity, value = (
-        RejectReason.POSITION_CONCENTRATION,
-        request.limits,
-        request.portfolio.equity,
-        request.value,
-    )
-    if limits is None or equity is None or value is None:
+    reason, money = RejectReason.POSITION_CONCENTRATION, request.money
+    if money is None:
         return Check.skip(reason)
-    limit = limits.position_critical * equity
-    return Check.exposure(
-        reason,
-        before=request.holding.worst * value,
-        after=request.after(size).worst * value,
-        warning=limits.position_warning * equity,
-        limit=limit,
-        opening_max=request.largest_opening(limit),
-    )
+    limits = money.limits
+    return _exposure(request, size, reason, ZERO, limits.position_critical, limits.position_warning)
 
 
 def sector_concentration(request: Request, size: Size) -> Check:
     """Fail an increase that takes one sector past its share of equity."""
     reason = RejectReason.SECTOR_CONCENTRATION
-    known = _known(request, _of_sector(request) if request.others.unpriced else ())
-    if known is None:
+    money = _known(request, () if request.others.complete else _of_sector(request))
+    if money is None:
         return Check.skip(reason)
-    limits, equity, value = known
-    rest = request.others.in_sector(request.sector)
-    limit = limits.sector_critical * equity
-    return Check.exposure(
-        reason,
-        before=rest + request.holding.worst * value,
-        after=rest + request.after(size).worst * value,
-        warning=limits.sector_warning * equity,
-        limit=limit,
-        opening_max=request.largest_opening(limit - rest),
-        detail={"sector": request.sector},
-    )
+    limits, rest = money.limits, request.others.in_sector(request.sector)
+    detail: JsonValue = {"sector": request.sector}
+    return _exposure(request, size, reason, rest, limits.sector_critical, limits.sector_warning, detail)
 
 
 def strategy_budget(request: Request, size: Size) -> Check:
     """Fail an increase that takes what is the strategy's own past its budget."""
-    reason, instrument = RejectReason.STRATEGY_BUDGET, request.instrument
-    if request.budget is None or instrument is None or (known := _known(request, request.attributed)) is None:
+    reason = RejectReason.STRATEGY_BUDGET
+    if request.budget is None or (money := _known(request, request.attributed)) is None:
         return Check.skip(reason)
-    _, equity, value = known
+    equity, value = money.equity, money.value
     intent, attributed = request.intent, request.attributed
     rest = sum(
         (
@@ -198,12 +163,13 @@ def strategy_budget(request: Request, size: Size) -> Check:
     other_side = abs(own.if_sold if request.buys else own.if_bought)
     limit = request.budget * equity
     room = max(limit - rest, own.worst * value) - (direction * start + request.reducible - slack) * value
-    return Check.exposure(
+    before, after = rest + own.worst * value, rest + max(after, other_side) * value
+    return Check(
         reason,
-        before=rest + own.worst * value,
-        after=rest + max(after, other_side) * value,
+        failed=after > limit and after > before,
+        value=after,
         limit=limit,
-        opening_max=max(ZERO, room) // (value * instrument.lot) * instrument.lot,
+        opening_max=money.lots(max(ZERO, room)),
         detail={"strategy": intent.strategy},
     )
 
@@ -220,47 +186,32 @@ def _of_sector(request: Request) -> list[str]:
 
 def gross_leverage(request: Request, size: Size) -> Check:
     """Fail an increase that takes the sum of exposures past its multiple of equity."""
-    reason = RejectReason.GROSS_LEVERAGE
-    known = _known(request)
-    if known is None:
+    reason, money = RejectReason.GROSS_LEVERAGE, _known(request)
+    if money is None:
         return Check.skip(reason)
-    limits, equity, value = known
-    rest, limit = request.others.gross, limits.gross_max * equity
-    return Check.exposure(
-        reason,
-        before=rest + request.holding.worst * value,
-        after=rest + request.after(size).worst * value,
-        limit=limit,
-        opening_max=request.largest_opening(limit - rest),
-    )
+    return _exposure(request, size, reason, request.others.gross, money.limits.gross_max)
 
 
 def net_leverage(request: Request, size: Size) -> Check:
     """Fail an increase that takes the net, were all buys or all sells filled, past its multiple of equity."""
-    reason = RejectReason.NET_LEVERAGE
-    known = _known(request)
-    if known is None or request.instrument is None:
+    reason, money = RejectReason.NET_LEVERAGE, _known(request)
+    if money is None:
         return Check.skip(reason)
-    limits, equity, value = known
+    value, holding, after = money.value, request.holding, request.after(size)
     bought, sold = request.others.if_bought, request.others.if_sold
-    holding, after = request.holding, request.after(size)
-    before_net = max(abs(bought + holding.if_bought * value), abs(sold + holding.if_sold * value))
-    limit = limits.net_max * equity
-
+    limit = money.limits.net_max * money.equity
     # The side that the intent adds to grows in its direction; the other side stays.
     if request.buys:
+        other_side = abs(sold + holding.if_sold * value)
+        before_net, after_net = abs(bought + holding.if_bought * value), abs(bought + after.if_bought * value)
         start = bought + (request.vacated.if_bought + request.reducible) * value
     else:
+        other_side = abs(bought + holding.if_bought * value)
+        before_net, after_net = abs(sold + holding.if_sold * value), abs(sold + after.if_sold * value)
         start = -(sold + (request.vacated.if_sold - request.reducible) * value)
+    before_net, after_net = max(before_net, other_side), max(after_net, other_side)
     room = max(ZERO, max(limit, before_net) - start)
-    lot = request.instrument.lot
-    return Check.exposure(
-        reason,
-        before=before_net,
-        after=max(abs(bought + after.if_bought * value), abs(sold + after.if_sold * value)),
-        limit=limit,
-        opening_max=room // (value * lot) * lot,
-    )
+    return Check(reason, after_net > limit and after_net > before_net, after_net, limit, money.lots(room))
 
 
 # --- 52: cash
@@ -268,11 +219,16 @@ def net_leverage(request: Request, size: Size) -> Check:
 
 def buying_power(request: Request, size: Size) -> Check:
     """Fail where an opening costs more than is left to spend."""
-    reason, value, available = RejectReason.BUYING_POWER, request.value, available_to_spend(request)
-    if value is None or available is None:
+    reason, value, instrument, available = (
+        RejectReason.BUYING_POWER,
+        request.value,
+        request.instrument,
+        available_to_spend(request),
+    )
+    if value is None or instrument is None or available is None:
         return Check.skip(reason)
     cost = value * MARKET_MARKUP if request.is_market else value
-    return _spending(request, size, reason, cost=cost, available=available)
+    return _spending(size, reason, cost=cost, available=available, lot=instrument.lot)
 
 
 def available_to_spend(request: Request) -> Decimal | None:
@@ -288,12 +244,11 @@ def available_to_spend(request: Request) -> Decimal | None:
         if _too_old(request, through):
             return ZERO
         return max(ZERO, cash) * limits.margin_multiplier - _taken(request, through, broker=False)
-    known = _known(request)
-    if known is None:
+    money = _known(request)
+    if money is None:
         return None
-    _, equity, value = known
-    gross = request.others.gross + request.vacated.worst * value
-    return max(ZERO, equity * limits.margin_multiplier - gross)
+    gross = request.others.gross + request.vacated.worst * money.value
+    return max(ZERO, money.equity * limits.margin_multiplier - gross)
 
 
 def _too_old(request: Request, through: int) -> bool:
@@ -309,27 +264,51 @@ def _taken(request: Request, through: int, *, broker: bool) -> Decimal:
     )
 
 
-def _known(request: Request, needed: Iterable[str] | None = None) -> tuple[LimitProfile, Decimal, Decimal] | None:
-    """Return limits, equity and the candidate's money per unit, where all that a check adds up could be valued.
+def _known(request: Request, needed: Iterable[str] | None = None) -> Money | None:
+    """Return what exposures are measured by, where all that a check adds up could be valued.
 
     Args:
         request: The intent and what is known.
         needed: The symbols it adds up; by default all that the account holds.
     """
-    limits, equity, value = request.limits, request.portfolio.equity, request.value
-    if limits is None or equity is None or value is None:
-        return None
-    if request.unpriced(request.portfolio.holdings if needed is None else needed):
-        return None
-    return limits, equity, value
+    if request.money is None or request.others.complete:
+        return request.money
+    return None if request.unpriced(request.portfolio.holdings if needed is None else needed) else request.money
 
 
-def _spending(request: Request, size: Size, reason: RejectReason, *, cost: Decimal, available: Decimal) -> Check:
-    lot = Decimal(1) if request.instrument is None else request.instrument.lot
-    return Check(
-        reason,
-        failed=size.opening > 0 and size.opening * cost > available,
-        value=size.opening * cost,
-        limit=available,
-        opening_max=max(ZERO, available) // (cost * lot) * lot,
-    )
+def _exposure(  # noqa: PLR0917  # one after the other in each line that calls it
+    request: Request,
+    size: Size,
+    reason: RejectReason,
+    rest: Decimal,
+    share: Decimal,
+    warning: Decimal | None = None,
+    detail: JsonValue = None,
+) -> Check:
+    """Check what the candidate and others come to.
+
+    Args:
+        request: The intent and what is known.
+        size: The size asked about.
+        reason: The check.
+        rest: The others' exposure, money.
+        share: How much of equity there may be.
+        warning: How much of it is worth a warning.
+        detail: Evidence.
+    """
+    money = request.money
+    assert money is not None  # else the caller had nothing to compare
+    limit = share * money.equity
+    after = rest + request.after(size).worst * money.value
+    failed = after > limit and after > rest + money.before
+    warned = warning is not None and after >= warning * money.equity
+    room, opening_max = limit - rest - money.start, money.no_worse
+    if room > 0:
+        opening_max = max(opening_max, money.lots(room))
+    return Check(reason, failed, after, limit, opening_max, detail, warned)
+
+
+def _spending(size: Size, reason: RejectReason, *, cost: Decimal, available: Decimal, lot: Decimal) -> Check:
+    value = size.opening * cost
+    opening_max = available // (cost * lot) * lot if available > 0 else ZERO
+    return Check(reason, size.opening > 0 and value > available, value, available, opening_max)

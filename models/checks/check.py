@@ -21,50 +21,18 @@ class Check(NamedTuple):
 
     reason: RejectReason
     failed: bool = False
-    warned: bool = False
-    skipped: bool = False
     value: Decimal | int | None = None
     limit: Decimal | int | None = None
     opening_max: Decimal | None = None
     """Units; None where this check bounds nothing."""
     detail: JsonValue = None
+    warned: bool = False
+    skipped: bool = False
 
     @classmethod
-    def condition(
-        cls,
-        reason: RejectReason,
-        failed: bool,  # noqa: FBT001  # what the check is about
-        *,
-        warned: bool = False,
-        value: Decimal | int | None = None,
-        limit: Decimal | int | None = None,
-        detail: JsonValue = None,
-    ) -> "Check":
-        """Return a check that no size would pass while it fails."""
-        return cls(reason, failed, warned, False, value, limit, ZERO if failed else None, detail)  # noqa: FBT003
-
-    @classmethod
-    def age(cls, reason: RejectReason, age: int, most: int) -> "Check":
-        """Return a check of an age against the greatest allowed, both in ns."""
-        failed = age > most
-        return cls(reason, failed, False, False, age, most, ZERO if failed else None)  # noqa: FBT003
-
-    @classmethod
-    def exposure(
-        cls,
-        reason: RejectReason,
-        *,
-        before: Decimal,
-        after: Decimal,
-        limit: Decimal,
-        opening_max: Decimal | None,
-        warning: Decimal | None = None,
-        detail: JsonValue = None,
-    ) -> "Check":
-        """Return a check of an exposure, in money."""
-        failed = after > limit and after > before
-        warned = warning is not None and after >= warning
-        return cls(reason, failed, warned, False, after, limit, opening_max, detail)  # noqa: FBT003
+    def most(cls, reason: RejectReason, value: int, limit: int) -> "Check":
+        """Return a check of an age, ns, or of a count against the most allowed; while it fails no size passes."""
+        return cls(reason, value > limit, value, limit, ZERO if value > limit else None)
 
     @classmethod
     def skip(cls, reason: RejectReason, opening_max: Decimal | None = None) -> "Check":

@@ -55,7 +55,7 @@ def drawdown_halt(request: Request) -> Check:
     at_halt = [(pair, level) for pair, level in evidence if pair and level and pair.loss >= level * pair.base]
     value, limit = _loss(*(at_halt or evidence)[0])
     detail: JsonValue = {"causes": [str(cause) for cause in sorted(causes)]} if causes else None
-    return Check.condition(reason, failed, warned=bool(causes), value=value, limit=limit, detail=detail)
+    return Check(reason, failed, value, limit, ZERO if failed else None, detail, warned=bool(causes))
 
 
 def daily_loss_halt(request: Request) -> Check:
@@ -65,7 +65,7 @@ def daily_loss_halt(request: Request) -> Check:
         return Check.skip(reason)
     failed = assessment.status is AccountStatus.HALT and HaltCause.DAILY_LOSS in assessment.causes
     value, limit = _loss(request.portfolio.account.drawdown.daily.worst, limits.daily_loss_halt)
-    return Check.condition(reason, failed, value=value, limit=limit)
+    return Check(reason, failed, value, limit, ZERO if failed else None)
 
 
 def _loss(pair: Pair | None, level: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
@@ -115,7 +115,7 @@ def equity_not_positive(request: Request) -> Check:
     equity = request.portfolio.account.drawdown.equity
     if equity is None:
         return Check.skip(RejectReason.EQUITY_NOT_POSITIVE)
-    return Check.condition(RejectReason.EQUITY_NOT_POSITIVE, equity <= 0, value=equity, limit=ZERO)
+    return Check(RejectReason.EQUITY_NOT_POSITIVE, equity <= 0, equity, ZERO, ZERO if equity <= 0 else None)
 
 
 def equity_unconfirmed(request: Request) -> Check | None:
@@ -129,7 +129,7 @@ def stale_equity(request: Request) -> Check:
     if drawdown.equity is None or request.limits is None:
         return Check.skip(RejectReason.STALE_EQUITY)
     age = request.clock - drawdown.equity_time
-    return Check.age(RejectReason.STALE_EQUITY, age, request.limits.equity_age_max)
+    return Check.most(RejectReason.STALE_EQUITY, age, request.limits.equity_age_max)
 
 
 def price_unavailable(request: Request) -> Check | None:
@@ -164,7 +164,7 @@ def stale_intent(request: Request) -> Check:
     if request.limits is None:
         return Check.skip(RejectReason.STALE_INTENT)
     age = request.clock - request.intent.event_time
-    return Check.age(RejectReason.STALE_INTENT, age, request.limits.intent_age_max)
+    return Check.most(RejectReason.STALE_INTENT, age, request.limits.intent_age_max)
 
 
 def position_drift(request: Request) -> Check | None:
@@ -293,23 +293,24 @@ def price_collar(request: Request) -> Check | None:
     reason, limits, intent = RejectReason.PRICE_COLLAR, request.limits, request.intent
     if limits is None:
         return Check.skip(reason)
-    prices = request.portfolio.prices
-    quote = prices.mark(intent.symbol) or prices.fallback(intent.symbol)
+    quote = request.mark or request.portfolio.prices.fallback(intent.symbol)
     if quote is None:
         return Check.skip(reason)
     market, away, passive = quote.price, limits.collar_away, limits.collar_passive
     below, above = (passive, away) if request.buys else (away, passive)
-    bounds = [(intent.limit_price, below, above), (intent.reference_price, away, away)]
-    for price, down, up in bounds:
+    for price, down, up in ((intent.limit_price, below, above), (intent.reference_price, away, away)):
         if price is not None and price > market + up * market:
-            return Check.condition(reason, failed=True, value=price, limit=market + up * market)
+            return _failed(reason, value=price, limit=market + up * market)
         if price is not None and price < market - down * market:
-            return Check.condition(reason, failed=True, value=price, limit=market - down * market)
+            return _failed(reason, value=price, limit=market - down * market)
     return None
 
 
-def _failed(reason: RejectReason, detail: JsonValue = None) -> Check:
-    return Check(reason, failed=True, opening_max=ZERO, detail=detail)
+def _failed(
+    reason: RejectReason, detail: JsonValue = None, *, value: Decimal | None = None, limit: Decimal | None = None
+) -> Check:
+    """Return a check that no size would pass."""
+    return Check(reason, failed=True, value=value, limit=limit, opening_max=ZERO, detail=detail)
 
 
 def _symbols(request: Request, symbols: list[str]) -> JsonValue:

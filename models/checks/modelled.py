@@ -40,7 +40,7 @@ def risk_model_unavailable(request: Request) -> Check | None:
     names = sorted(short)[:20]
     if not (missing or short):
         return None
-    return Check.condition(reason, failed=True, detail={"symbols": [*names]} if names else None)
+    return Check(reason, failed=True, opening_max=ZERO, detail={"symbols": [*names]} if names else None)
 
 
 def var_limit(request: Request, size: Size, earlier: Sequence[Check]) -> Check:

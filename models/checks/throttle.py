@@ -32,7 +32,7 @@ def _bucket(reason: RejectReason, full_at: int, clock: int, rate: int, burst: in
     Its theoretical arrival time is when the bucket is full again. A token is left while that is no more than
     `burst - 1` tokens ahead of the clock.
     """
-    return Check.age(reason, max(0, full_at - clock), (burst - 1) * (SECOND_NS // rate))
+    return Check.most(reason, max(0, full_at - clock), (burst - 1) * (SECOND_NS // rate))
 
 
 def charge(request: Request) -> Throttle | None:
@@ -43,8 +43,10 @@ def charge(request: Request) -> Throttle | None:
     strategy = ledger.strategy_buckets.get(request.intent.strategy, 0)
     return built(
         Throttle,
-        account=max(clock, ledger.account_bucket) + SECOND_NS // limits.account_rate,
-        strategy=max(clock, strategy) + SECOND_NS // limits.strategy_rate,
+        {
+            "account": max(clock, ledger.account_bucket) + SECOND_NS // limits.account_rate,
+            "strategy": max(clock, strategy) + SECOND_NS // limits.strategy_rate,
+        },
     )
 
 
@@ -53,10 +55,11 @@ def repeated_order(request: Request, size: Size) -> Check:
     reason, limits, intent = RejectReason.REPEATED_ORDER, request.limits, request.intent
     if limits is None or not size.opening:
         return Check.skip(reason)
-    like = Like(intent.strategy, intent.symbol, intent.side, size.opening, intent.limit_price)
-    clocks = request.portfolio.account.ledger.recent.get(like, ())
-    count = 1 + sum(request.clock - clock < REPEAT_WINDOW for clock in clocks) if clocks else 1
-    return Check.condition(reason, count > limits.repeat_max, value=count, limit=limits.repeat_max)
+    recent, count = request.portfolio.account.ledger.recent, 1
+    if recent:
+        like = Like(intent.strategy, intent.symbol, intent.side, size.opening, intent.limit_price)
+        count += sum(request.clock - clock < REPEAT_WINDOW for clock in recent.get(like, ()))
+    return Check.most(reason, count, limits.repeat_max)
 
 
 def max_open_orders(request: Request) -> Check:
@@ -65,4 +68,4 @@ def max_open_orders(request: Request) -> Check:
     if limits is None:
         return Check.skip(reason)
     count = len(request.portfolio.open_orders) + (0 if request.target else 1)
-    return Check.condition(reason, count > limits.open_orders_max, value=count, limit=limits.open_orders_max)
+    return Check.most(reason, count, limits.open_orders_max)

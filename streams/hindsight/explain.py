@@ -255,7 +255,7 @@ def _evidence(state: State, record: Record, intent: OrderIntent, decision: RiskD
     request = Request(intent, portfolio, rules=decision.rules)
     integrity = tuple(_integrity(decision, record, intent))
     failed = any(check.outcome is Outcome.FAIL for check in integrity)
-    verdict = None if failed else judge(request)
+    verdict = None if failed else judge(request, thorough=True)
     return {
         "checks": integrity if verdict is None else integrity + findings(request, verdict),
         "known": tuple(_known(request)),

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from models.book import Book
-from models.canonical import canonical_bytes
+from models.canonical import SECOND_NS, canonical_bytes, exact
+from models.checks import CONDITIONS, OPENING_CONDITIONS
+from models.checks.check import Check
+from models.checks.quick import conditions_pass, opening_passes
 from models.correlation import Returns
 from models.decisions import AccountStatus, DecisionStatus, RiskDecision
 from models.drawdown import Drawdown, assess
@@ -29,6 +32,7 @@ from models.reference import Reference
 from models.request import Request
 from models.rows import Rows
 from models.state import AccountsInMemory, Shared, State
+from tests.models.plain import Plain
 from tests.models.world import NOON_DATE, World
 
 SYMBOLS = ("S", "T", "U", "V")
@@ -156,6 +160,20 @@ class Histories(RuleBasedStateMachine):
             self.world.fill(
                 order.symbol or "", order.side or "", str(quantity), order_quantity=str(quantity), **fields
             )
+
+    @rule(which=ANY, symbol=symbols, side=sides, quantity=units)
+    def stray(self, which: int, symbol: str, side: str, quantity: int) -> None:
+        """A fill under an order's id, but perhaps not of its symbol and side."""
+        order = self._approval(which)
+        if order is not None:
+            self.world.fill(symbol, side, str(quantity), intent_id=order.intent_id)
+
+    @rule(symbol=symbols, currency=st.sampled_from(["USD", "USD", "EUR"]), multiplier=st.sampled_from(["1", "10"]))
+    def relist(self, symbol: str, currency: str, multiplier: str) -> None:
+        sector = "tech" if symbol in "ST" else None
+        self.world.reference(
+            kind="instrument", symbol=symbol, sector=sector, currency=currency, multiplier=multiplier, lot="1"
+        )
 
     @rule(which=ANY, kind=st.sampled_from(["BUSTED", "CORRECTED"]), quantity=units)
     def amend(self, which: int, kind: str, quantity: int) -> None:
@@ -335,6 +353,54 @@ class Histories(RuleBasedStateMachine):
             assert Reason.DUPLICATE_INTENT in decision.reasons
             assert decision.original_seq == known.seq
 
+    @rule(
+        seconds=st.sampled_from([0, 0, 1, 100, 200]), through=st.sampled_from([0, 100, 10**6]), broker=st.booleans()
+    )
+    @exact
+    def what_is_kept_is_what_is_derived(self, seconds: int, through: int, *, broker: bool) -> None:
+        """An account's standing, brought up to date step by step, says what its tables say."""
+        account, reference = self.world.state.accounts["A"], self.world.state.shared.reference
+        portfolio = self._portfolio(account.clock + seconds * SECOND_NS)
+        plain = Plain(portfolio)
+        assert portfolio.open_orders == plain.orders
+        assert portfolio.holdings == plain.holdings
+        for candidate in (None, *SYMBOLS):
+            others = portfolio.others(candidate)
+            expected = plain.others(candidate)
+            sectors = expected.pop("sectors")
+            assert {name: getattr(others, name) for name in expected} == expected | {
+                "unknown": tuple(expected["unknown"]),
+                "foreign": tuple(expected["foreign"]),
+            }
+            assert {name: others.in_sector(name) for name in sectors} == sectors
+        since = portfolio.clock - through * SECOND_NS
+        taken = account.standing.spending.taken(reference, since, broker=broker)
+        assert taken == plain.taken(since, broker=broker)
+        for name in SYMBOLS:
+            assert account.standing.oddities.orphaned(name, portfolio.clock) == plain.orphaned(name)
+            for lapsed in (False, True):
+                found = account.standing.oddities.overfilled(name, portfolio.clock, lapsed=lapsed)
+                assert found == plain.overfilled(name, lapsed=lapsed)
+
+    @rule(fields=intents)
+    def a_quick_look_hides_nothing(self, fields: dict[str, Any]) -> None:
+        """Where the conditions are said to pass plainly, not one of them fails, warns or bounds."""
+        self.world.wait()
+        intent = self._intent(fields)
+
+        @exact
+        def look() -> None:
+            request = self._request(intent)
+            size = request.requested
+            if conditions_pass(request):
+                found = [check(request) for check in CONDITIONS.values()]
+                assert not [each for each in found if each is not None and _says_something(each)]
+            if opening_passes(request, size):
+                found = [check(request, size) for check in OPENING_CONDITIONS.values()]
+                assert not [each for each in found if each is not None and _says_something(each)]
+
+        look()
+
     @invariant()
     def the_chain_holds(self) -> None:
         decisions = [each for each in self.world.decisions[-2:] if each.account is not None]
@@ -411,6 +477,10 @@ class Histories(RuleBasedStateMachine):
         if larger.status is DecisionStatus.APPROVED and larger.quantity == intent.quantity:
             models = {Reason.VAR_LIMIT, Reason.CVAR_LIMIT, Reason.FACTOR_LIMIT}
             assert set(smaller.reasons) <= {Reason.REPEATED_ORDER, *models}
+
+
+def _says_something(check: Check) -> bool:
+    return check.failed or check.warned or check.opening_max is not None
 
 
 TestHistories = pytest.mark.timeout(600)(Histories.TestCase)
