@@ -90,17 +90,12 @@ class Book:
     def order(self, intent_id: str, *, symbol: str, side: Side, after: int) -> OrderReports:
         """Return what was reported of an order above offset `after`, where symbol and side are the order's own."""
         reported = self._reported(intent_id, symbol, side)
-        if reported is None:
-            return NO_REPORTS  # as of most open orders
-        above = reported.above(after)
-        replaced = above.replaced
-        return OrderReports(above.filled, above.terminal, None if replaced is None else replaced.quantity)
+        return NO_REPORTS if reported is None else reported.above(after)
 
     def first_report_time(self, intent_id: str, *, symbol: str, side: Side, after: int) -> int | None:
         """Return the event time of an order's first report, NEW and fills included; None where there is none."""
         reported = self._reported(intent_id, symbol, side)
-        first = None if reported is None else reported.above(after).first
-        return None if first is None else first.event_time
+        return None if reported is None else reported.first_report_time(after)
 
     def _reported(self, intent_id: str, symbol: str, side: Side) -> Reported | None:
         known = self._symbols.get(symbol)
@@ -206,12 +201,13 @@ class Book:
 
     def _changed(self, intent_id: str | None, symbol: str, side: Side) -> Reported:
         """Note that what was reported of an order changes, and return it."""
-        known = self._touch(symbol)
+        known, key = self._touch(symbol), (intent_id, side)
         self.touched.order(symbol, intent_id)
-        order = known.orders.pop((intent_id, side), None)
+        order = known.orders.get(key)
         if order is None:
-            order = Reported(intent_id, side)
-        known.orders[intent_id, side] = order  # the last changed one last
+            order = known.orders[key] = Reported(intent_id, side)
+        elif order.version != self.changes - 1:  # else it is the last one as it is
+            known.orders[key] = known.orders.pop(key)
         order.version = known.version
         return order
 
@@ -266,8 +262,17 @@ class Book:
 
     def _age(self) -> tuple[Refusal, ...]:
         """Sum what is over seven days old into the base, and forget what is twice as old."""
-        owed: list[Refusal] = []
         due = self._aging.take_before(self.clock - KEPT)
+        owed = self._take_out(due) if due else ()
+        forgotten = self._forgetting.take_before(self.clock - 2 * KEPT)
+        if forgotten:
+            for report in forgotten:
+                del self._summed[report.key]
+            self._remove(forgotten)
+        return owed
+
+    def _take_out(self, due: Collection[Report]) -> tuple[Refusal, ...]:
+        """Sum executions into the base, and forget what belongs to none."""
         for report in due:
             if report.execution_type is TRADE:
                 self._sum(report)
@@ -275,15 +280,12 @@ class Book:
         self.timeline.take_before(self.clock - KEPT)
         lost = [report for report in due if report.key not in self._summed]
         self._remove(lost)
+        owed = []
         for report in lost:
             if report.reference_id is not None:
                 raw = report.raw.encode() if report.raw is not None else None
                 why = f"{report.execution_type} of {report.reference_id}, an execution that did not come"
                 owed.append(Refusal(report.offset, f"{why} within 7 days", raw))
-        forgotten = self._forgetting.take_before(self.clock - 2 * KEPT)
-        for report in forgotten:
-            del self._summed[report.key]
-        self._remove(forgotten)
         return tuple(owed)
 
     def _sum(self, report: Report) -> None:

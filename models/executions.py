@@ -14,8 +14,8 @@ ZERO: Final = Decimal(0)
 
 TERMINAL: Final = frozenset({ExecutionType.CANCELED, ExecutionType.EXPIRED, ExecutionType.REJECTED})
 
-OFFSETS_KEPT: Final = 64
-"""By how many offsets an order's reports are remembered to have been asked for."""
+VIEWS_KEPT: Final = 64
+"""Of one order."""
 
 
 class Execution(NamedTuple):
@@ -50,18 +50,21 @@ class OrderReports(NamedTuple):
 NO_REPORTS = OrderReports(ZERO, terminal=False, replaced=None)
 
 
-class _Above:
-    """What was reported of an order above one offset of `fills`, kept up to date report by report."""
+class _View:
+    """What an approval with one fills offset sees of an order, kept up to date report by report."""
 
-    __slots__ = ("filled", "first", "replaced", "terminal")
+    __slots__ = ("filled", "first", "replaced", "stray", "terminal")
 
     def __init__(self) -> None:
         self.filled = ZERO
         self.terminal = False
         self.first: Report | None = None
         self.replaced: Report | None = None
+        self.stray: int | None = None
+        """Event time of the latest execution that is not above the offset; all else is about what is."""
 
     def add(self, report: Report) -> None:
+        """Take in a report above the offset."""
         self.first = report if self.first is None else min(self.first, report)
         if report.execution_type in TERMINAL:
             self.terminal = True
@@ -78,7 +81,7 @@ class _Above:
 class Reported:
     """What was reported of one intent id in one symbol and side. Without an id these are manual trades."""
 
-    __slots__ = ("_above", "executions", "intent_id", "reports", "side", "version")
+    __slots__ = ("_views", "executions", "intent_id", "reports", "side", "version")
 
     def __init__(self, intent_id: str | None, side: Side) -> None:
         self.intent_id = intent_id
@@ -88,7 +91,7 @@ class Reported:
         self.executions: Timeline[Execution] = Timeline()
         self.reports: dict[str, Report] = {}
         """By key; not kept of manual trades."""
-        self._above: dict[int, _Above] = {}
+        self._views: dict[int, _View] = {}
 
     @property
     def latest(self) -> int | None:
@@ -96,48 +99,69 @@ class Reported:
         last = self.executions.last
         return None if last is None else last.event_time
 
-    def above(self, offset: int) -> _Above:
-        """Return what was reported above an offset of `fills`.
+    def above(self, offset: int) -> OrderReports:
+        """Return what was reported above an offset of `fills`."""
+        view = self._view(offset)
+        replaced = None if view.replaced is None else view.replaced.quantity
+        return OrderReports(view.filled, view.terminal, replaced)
+
+    def first_report_time(self, offset: int) -> int | None:
+        """Return the event time of the first report above an offset; None where there is none."""
+        first = self._view(offset).first
+        return None if first is None else first.event_time
+
+    def stray(self, offset: int) -> int | None:
+        """Return the event time of the latest execution not above an offset of `fills`; None where there is none."""
+        return self._view(offset).stray
+
+    def _view(self, offset: int) -> _View:
+        """Return the view from an offset.
 
         An order is asked for by the same few offsets again and again: its own approval's and those of approvals that
         took its place.
         """
-        above = self._above.get(offset)
-        if above is None:
-            if len(self._above) == OFFSETS_KEPT:
-                del self._above[next(iter(self._above))]
-            above = self._above[offset] = _Above()
+        view = self._views.get(offset)
+        if view is None:
+            if len(self._views) == VIEWS_KEPT:
+                del self._views[next(iter(self._views))]
+            view = self._views[offset] = _View()
             for report in self.reports.values():
                 if report.offset > offset:
-                    above.add(report)
-            above.filled = sum(
-                (execution.quantity for execution in self.executions if execution.offset > offset), ZERO
-            )
-        return above
+                    view.add(report)
+            for execution in self.executions:
+                if execution.offset > offset:
+                    view.filled += execution.quantity
+                else:
+                    view.stray = execution.event_time
+        return view
 
     def add(self, report: Report) -> None:
         """Take a report in."""
         self.reports[report.key] = report
-        for offset, above in self._above.items():
+        for offset, view in self._views.items():
             if report.offset > offset:
-                above.add(report)
+                view.add(report)
 
     def remove(self, report: Report) -> None:
         """Forget a report."""
         del self.reports[report.key]
-        if self._above:
-            self._above = {offset: above for offset, above in self._above.items() if not above.rests_on(report)}
+        if self._views:
+            self._views = {offset: view for offset, view in self._views.items() if not view.rests_on(report)}
 
     def fill(self, execution: Execution) -> None:
         """Take an execution in."""
         self.executions.add(execution)
-        for offset, above in self._above.items():
+        for offset, view in self._views.items():
             if execution.offset > offset:
-                above.filled += execution.quantity
+                view.filled += execution.quantity
+            else:
+                view.stray = max(view.stray or 0, execution.event_time)
 
     def unfill(self, execution: Execution) -> None:
         """Forget an execution."""
         self.executions.remove(execution)
-        for offset, above in self._above.items():
+        for offset, view in [*self._views.items()]:
             if execution.offset > offset:
-                above.filled -= execution.quantity
+                view.filled -= execution.quantity
+            elif execution.event_time == view.stray:
+                del self._views[offset]
