@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.correlation import Flags, Integers, Returns, Session
+from models.correlation import Returns, Session
+from models.panel import Flags, Integers
 from models.reference import SECTOR_UNKNOWN
 from models.risk.tail import SESSIONS_MIN, filled_sessions, scaled_amounts
 

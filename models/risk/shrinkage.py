@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.correlation import RETURN_DIGITS, Integers
+from models.correlation import RETURN_DIGITS
+from models.panel import Integers
 
 INT64_RETURN_MAX = 10**7
 """Up to this size, a return of 1, and 250 sessions T * sum x*y is at most 6.25e18: int64 holds it. Larger ones need

@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from models.canonical import CONTEXT, rounded
-from models.correlation import RETURN_DIGITS, Integers, Returns, Session
+from models.correlation import RETURN_DIGITS, Returns, Session
+from models.panel import Integers
 from models.risk.shrinkage import Shrinkage, shrink
 
 SESSIONS_MIN = 100
