@@ -7,6 +7,7 @@ symbols pays for those alone.
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from operator import mul
 from typing import NamedTuple
 
@@ -214,14 +215,14 @@ class Window:
         newest = np.frexp(common.astype(np.float64))[1]  # the number of bits
         return pairs, np.where(known, newest, 0)
 
-    def _links_to(self, symbol: str, others: int, oldest: int, also: Sequence[Member] = ()) -> Links:
+    def _links_to(self, symbol: str, others: int, oldest: int, also: Iterable[str] = ()) -> Links:
         """Return what a symbol is to `others` at least.
 
         Args:
             symbol: The symbol.
             others: A set.
             oldest: See `oldest`.
-            also: Members that will be asked for the same, and are better compared in one go.
+            also: Symbols that may be asked for the same: many are compared in little more time than one.
         """
         table = self._links.setdefault(oldest, {})
         links = table.get(symbol)
@@ -229,7 +230,7 @@ class Window:
             links = table[symbol] = Links()
         missing = others & ~links.asked
         if missing:
-            rows = [symbol, *(each.symbol for each in also if each.symbol != symbol)]
+            rows = [symbol, *islice((each for each in also if each != symbol), CHUNK - 1)]
             places = [*_places(missing)]
             pairs, newest = self._pairs(rows, [self._symbols[place] for place in places])
             linked = linked_pairs(pairs, newest >= oldest)
@@ -275,7 +276,8 @@ class Window:
         for place, parent in enumerate(members):  # which grows meanwhile
             if not left:
                 break
-            found = self._links_to(parent.symbol, left, oldest, members[place : place + CHUNK]).linked & left
+            likely = chain((member.symbol for member in islice(members, place, None)), others)
+            found = self._links_to(parent.symbol, left, oldest, likely).linked & left
             if not found:
                 continue
             left ^= found
@@ -286,9 +288,9 @@ class Window:
 
     def compare(self, symbols: Sequence[str], oldest: int) -> None:
         """Find out what each of many symbols is to every other."""
-        everyone, members = self._set(symbols), [Member(symbol, None, None, known=True) for symbol in symbols]
+        everyone = self._set(symbols)
         for start in range(0, len(symbols), CHUNK):
-            self._links_to(symbols[start], everyone, oldest, members[start : start + CHUNK])
+            self._links_to(symbols[start], everyone, oldest, symbols[start : start + CHUNK])
 
     def strengths(self, symbols: Sequence[str], oldest: int) -> NDArray[np.float64]:
         """Return |rho| of every pair, 1 where it is unknown; shape (n, n), ordered as `symbols`."""
