@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from models.canonical import plain
 from models.links import Member, Window, six_places
 from models.messages import DailyReturn
-from models.panel import Panel
+from models.panel import Panel, Session
 from models.rows import Rows
 from models.wire import session_day
 
@@ -26,15 +26,6 @@ SESSIONS_KEPT = 250
 
 RETURN_DIGITS = 7
 """A return is counted in units of 1e-7."""
-
-
-class Session(NamedTuple):
-    """What is kept of one symbol's session."""
-
-    scaled: int
-    """The simple return in units of 1e-7, rounded half-even."""
-    close: Decimal | None
-    """Account currency per unit."""
 
 
 class Correlation(NamedTuple):
@@ -79,12 +70,7 @@ class Returns(Rows):
         self._sessions = sessions or {}
         self.panel = Panel(SESSIONS_KEPT)
         """The same as integers, side by side. At least one symbol has a session of each of its dates."""
-        self.panel.load(
-            {
-                symbol: {day: session.scaled for day, session in history.items()}
-                for symbol, history in self._sessions.items()
-            }
-        )
+        self.panel.load(self._sessions)
         self._closes: dict[str, tuple[Decimal, int] | None] = {}
         self._window: Window | None = None
         self.version = 0

@@ -2,6 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from itertools import chain
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -11,6 +14,15 @@ Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 ROWS_AT_FIRST: Final = 64
+
+
+class Session(NamedTuple):
+    """What is kept of one symbol's session."""
+
+    scaled: int
+    """The simple return in units of 1e-7, rounded half-even."""
+    close: Decimal | None
+    """Account currency per unit."""
 
 
 class Series(NamedTuple):
@@ -57,15 +69,18 @@ class Panel:
             table[..., :width] = table[..., 1 : width + 1]
             table[..., width] = 0
 
-    def load(self, histories: Mapping[str, Mapping[int, int]]) -> None:
-        """Take in all returns at once, by symbol and date. Only of an empty panel."""
-        self.dates = sorted({day for history in histories.values() for day in history})
-        columns = {day: column for column, day in enumerate(self.dates)}
-        for symbol, history in histories.items():
-            row, places = self._new_row(), [columns[day] for day in history]
-            self._rows[symbol] = row
-            self._scaled[row, places] = [*history.values()]
-            self._present[row, places] = True
+    def load(self, histories: Mapping[str, Mapping[int, Session]]) -> None:
+        """Take in all sessions at once, by symbol and date. Only of an empty panel."""
+        for symbol in histories:
+            self._rows[symbol] = self._new_row()
+        lengths, values = [len(history) for history in histories.values()], histories.values()
+        days = np.fromiter(chain.from_iterable(values), dtype=np.int64, count=sum(lengths))
+        scaled = map(itemgetter(0), chain.from_iterable(history.values() for history in values))
+        dates, columns = np.unique(days, return_inverse=True)
+        rows = np.repeat(np.array([*self._rows.values()], dtype=np.int64), lengths)
+        self.dates = dates.tolist()
+        self._scaled[rows, columns] = np.fromiter(scaled, dtype=np.int64, count=len(days))
+        self._present[rows, columns] = True
         self._sums, self._counts = self._scaled.sum(axis=0), self._present.sum(axis=0)
 
     def put(self, symbol: str, day: int, scaled: int) -> None:

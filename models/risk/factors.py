@@ -5,28 +5,27 @@ integers of 1e-7. A coefficient is a fraction of two integers and is never round
 fractions, compared with a limit as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.correlation import Returns, Session
-from models.panel import Flags, Integers
+from models.correlation import Returns
+from models.panel import Flags, Integers, Series
 from models.reference import SECTOR_UNKNOWN
-from models.risk.tail import SESSIONS_MIN, filled_sessions, scaled_amounts
+from models.risk.tail import SESSIONS_MIN, scaled_amounts
 
 Exact = NDArray[Any]
 """Integers: int64 where they all fit, else Python's."""
 
+INT64_END = 2**63
 INT64_RESIDUAL_MAX = 2**31
 """Up to this size residuals are kept as int64, which holds their sum over 2**31 symbols."""
-
-
-_ABSENT = Session(0, None)
 
 
 class Coefficient(NamedTuple):
@@ -49,48 +48,64 @@ class FactorExposure(NamedTuple):
     """sum v*beta."""
     sectors: Mapping[str, Fraction]
     """sum v*gamma over the sector's members; sectors of which nothing is held are left out."""
+    whole: bool = True
+    """False where the sectors were not asked for."""
 
     def sector(self, name: str) -> Fraction:
         """Return the exposure to one sector."""
         return self.sectors.get(name, Fraction(0))
 
 
-class _Panel(NamedTuple):
-    """Series side by side, shape (n, dates): 0 where there is no return."""
+class _Group(NamedTuple):
+    """What a sector's members leave of the market."""
 
-    scaled: Integers
+    places: Mapping[str, int]
+    """Row of each member whose beta is known."""
+    residuals: Exact
+    """r - beta*m, shape (members, dates): 0 where there is no return."""
     present: Flags
+    """Where there is one, gaps filled by the member's proxy."""
+    mean: Exact
+    """f_g: the mean of the members' residuals, on their own sessions, by date."""
+    dates: Flags
+    """The dates that f_g has."""
 
 
 class FactorModel:
     """The market, the sectors, and what each instrument has of them.
 
-    It depends on no account, and is valid as long as no return, sector or proxy changes.
+    It depends on no account, and is valid as long as no return, sector or proxy changes. Only what is asked for is
+    computed: a beta from the symbol's own returns and the market, a gamma from those of the whole sector.
     """
 
-    def __init__(self, returns: Returns, sectors: Mapping[str, str], proxies: Mapping[str, str]) -> None:
-        """Compute market and betas; see `factor_model`."""
-        sessions = returns.sessions
-        known = {*sessions, *(symbol for symbol, proxy in proxies.items() if proxy in sessions)}
-        self._sectors = sectors
-        self._symbols = sorted(known)
-        self._places = {symbol: place for place, symbol in enumerate(self._symbols)}
-        days = sorted(set().union(*sessions.values()))
-        self._own = _panel([sessions.get(symbol, {}) for symbol in self._symbols], days)
-        self._filled = self._own
-        if proxies:
-            self._filled = _panel([filled_sessions(returns, symbol, proxies) for symbol in self._symbols], days)
-        market = _means(self._own.scaled, self._own.present)
-        self._betas = _betas(self._filled, market)
-        self._residuals = _residuals(self._filled, self._betas, market)
-        self._series: dict[str, tuple[Exact, Flags]] = {}
-        self._gammas: dict[str, Coefficient | None] = {}
-        self.market: dict[int, int] = dict(zip(days, market.tolist(), strict=True))
-        """Mean return of the instruments that have one of their own, by session, in units of 1e-7."""
+    def __init__(
+        self,
+        returns: Returns,
+        sector: Callable[[str], str],
+        proxy: Callable[[str], str | None],
+        members: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Take over what is known of the symbols; see `factor_model`.
 
-    def sector(self, symbol: str) -> str:
-        """Return the sector of a symbol."""
-        return self._sectors.get(symbol, SECTOR_UNKNOWN)
+        Args:
+            returns: The returns folded so far.
+            sector: Returns the sector of a symbol.
+            proxy: Returns the symbol whose returns fill its gaps.
+            members: By sector: its symbols that have returns.
+        """
+        self._panel = returns.panel
+        self._proxy = proxy
+        self._members = members
+        self._market = _rounded(self._panel.sums, np.maximum(self._panel.counts, 1))
+        self._betas: dict[str, Coefficient | None] = {}
+        self._gammas: dict[str, Coefficient | None] = {}
+        self._groups: dict[str, _Group] = {}
+        self.sector = sector
+
+    @cached_property
+    def market(self) -> dict[int, int]:
+        """Mean return of the instruments that have one of their own, by session, in units of 1e-7."""
+        return dict(zip(self._panel.dates, self._market.tolist(), strict=True))
 
     def beta(self, symbol: str) -> Coefficient | None:
         """Return cov(i, m)/var(m) over the sessions of the symbol, gaps filled by its proxy.
@@ -98,8 +113,25 @@ class FactorModel:
         Returns:
             None where there are fewer than 100 of them or the market does not move in them: the model does not know.
         """
-        place = self._places.get(symbol)
-        return None if place is None else self._betas[place]
+        if symbol not in self._betas:
+            self._learn((symbol,))
+        return self._betas[symbol]
+
+    def unknown(self, symbols: Iterable[str]) -> list[str]:
+        """Return those of `symbols` whose beta is not known."""
+        asked = [*symbols]
+        self._learn([symbol for symbol in asked if symbol not in self._betas])
+        return [symbol for symbol in asked if self._betas[symbol] is None]
+
+    def _learn(self, symbols: Sequence[str]) -> Series:
+        """Find betas, many in little more time than one. Return the returns they rest on."""
+        series = self._filled(symbols)
+        self._betas.update(zip(symbols, _betas(series, self._market), strict=True))
+        return series
+
+    def _filled(self, symbols: Sequence[str]) -> Series:
+        proxies = {symbol: proxy for symbol in symbols if (proxy := self._proxy(symbol)) is not None}
+        return self._panel.filled(symbols, proxies)
 
     def gamma(self, symbol: str) -> Coefficient | None:
         """Return cov(e_i, f_g)/var(f_g) with f_g the series of the symbol's own sector.
@@ -114,46 +146,61 @@ class FactorModel:
         return self._gammas[symbol]
 
     def _gamma(self, symbol: str) -> Coefficient | None:
-        if self.beta(symbol) is None:
+        beta = self.beta(symbol)
+        if beta is None:
             return None
-        place, (series, present) = self._places[symbol], self._sector_series(self.sector(symbol))
-        common = present & self._filled.present[place]
-        x, y = self._residuals[place][common].tolist(), series[common].tolist()
-        count, sum_y = len(x), sum(y)
-        variance = count * sum(map(mul, y, y)) - sum_y * sum_y
+        group = self._group(self.sector(symbol))
+        place = group.places.get(symbol)
+        if place is not None:
+            residuals, present = group.residuals[place], group.present[place]
+        else:  # all its returns are its proxy's
+            filled = self._filled((symbol,))
+            [residuals], [present] = _residuals(filled, [beta], self._market), filled.present
+        common = present & group.dates
+        count, sum_x, sum_y, sum_xy, sum_yy = _sums(residuals[common], group.mean[common])
+        variance = count * sum_yy - sum_y * sum_y
         if variance == 0:
             return Coefficient(0, 1)
-        return Coefficient(count * sum(map(mul, x, y)) - sum(x) * sum_y, variance)
+        return Coefficient(count * sum_xy - sum_x * sum_y, variance)
 
-    def _sector_series(self, sector: str) -> tuple[Exact, Flags]:
-        """Return f_g and the sessions it has: the mean residual of members whose beta is known, on their own ones."""
-        if sector not in self._series:
-            places = [
-                place
-                for place, symbol in enumerate(self._symbols)
-                if self._betas[place] is not None and self.sector(symbol) == sector
-            ]
-            present = self._own.present[places]
-            self._series[sector] = _means(self._residuals[places], present), np.logical_or.reduce(present)
-        return self._series[sector]
+    def _group(self, sector: str) -> _Group:
+        if sector not in self._groups:
+            symbols = self._members.get(sector, ())
+            filled = self._learn(symbols)
+            places = [place for place, symbol in enumerate(symbols) if self._betas[symbol] is not None]
+            known = [symbols[place] for place in places]
+            kept = Series(filled.scaled[places], filled.present[places])
+            residuals = _residuals(kept, [self._betas[symbol] for symbol in known], self._market)
+            own = self._panel.series(known).present
+            self._groups[sector] = _Group(
+                {symbol: place for place, symbol in enumerate(known)},
+                residuals,
+                kept.present,
+                _means(residuals, own),
+                np.logical_or.reduce(own),
+            )
+        return self._groups[sector]
 
-    def exposure(self, amounts: Mapping[str, Decimal]) -> FactorExposure:
+    def exposure(self, amounts: Mapping[str, Decimal], *, sectors: bool = True) -> FactorExposure:
         """Return what a vector holds of each factor.
 
         Args:
             amounts: Signed account currency by symbol; the beta of each is known.
+            sectors: False leaves the sectors out: they rest on the returns of all their members, the market does not.
         """
         digits, scaled = scaled_amounts(amounts.values())
+        self.unknown(amounts)  # finds all betas in one go
         market: dict[int, int] = {}
-        sectors: dict[str, dict[int, int]] = {}
+        by_sector: dict[str, dict[int, int]] = {}
         for symbol, amount in zip(amounts, scaled, strict=True):
-            sums = sectors.setdefault(self.sector(symbol), {})
-            # Parts of one denominator are added up before they are divided: most have the same.
-            for parts, coefficient in zip((market, sums), self._known(symbol), strict=True):
-                denominator = coefficient.denominator
-                parts[denominator] = parts.get(denominator, 0) + coefficient.numerator * amount
+            _add_part(market, _known(self.beta(symbol), symbol), amount)
+            if sectors:
+                _add_part(by_sector.setdefault(self.sector(symbol), {}), _known(self.gamma(symbol), symbol), amount)
+        unit = 10**digits
         return FactorExposure(
-            _total(market, 10**digits), {sector: _total(sectors[sector], 10**digits) for sector in sorted(sectors)}
+            _total(market, unit),
+            {sector: _total(by_sector[sector], unit) for sector in sorted(by_sector)},
+            whole=sectors,
         )
 
     def add(self, exposure: FactorExposure, symbol: str, amount: Decimal) -> FactorExposure:
@@ -164,18 +211,12 @@ class FactorModel:
             symbol: One whose beta is known.
             amount: Signed account currency; the difference where `exposure` has some of it already.
         """
-        beta, gamma = self._known(symbol)
-        sector, more = self.sector(symbol), Fraction(amount)
-        return FactorExposure(
-            exposure.market + more * beta.value,
-            {**exposure.sectors, sector: exposure.sector(sector) + more * gamma.value},
-        )
-
-    def _known(self, symbol: str) -> tuple[Coefficient, Coefficient]:
-        beta, gamma = self.beta(symbol), self.gamma(symbol)
-        assert beta is not None, f"no beta of {symbol}"
-        assert gamma is not None, f"no gamma of {symbol}"
-        return beta, gamma
+        more = Fraction(amount)
+        market = exposure.market + more * _known(self.beta(symbol), symbol).value
+        if not exposure.whole:
+            return FactorExposure(market, {}, whole=False)
+        sector, gamma = self.sector(symbol), _known(self.gamma(symbol), symbol)
+        return FactorExposure(market, {**exposure.sectors, sector: exposure.sector(sector) + more * gamma.value})
 
 
 def factor_model(returns: Returns, sectors: Mapping[str, str], proxies: Mapping[str, str]) -> FactorModel:
@@ -187,15 +228,30 @@ def factor_model(returns: Returns, sectors: Mapping[str, str], proxies: Mapping[
         proxies: Per symbol the one whose returns fill its gaps. They count in the symbol's own coefficients, not in
             the factors, where the proxy stands for itself.
     """
-    return FactorModel(returns, sectors, proxies)
+
+    def sector(symbol: str) -> str:
+        return sectors.get(symbol, SECTOR_UNKNOWN)
+
+    return FactorModel(returns, sector, proxies.get, members_of(returns.sessions, sector))
 
 
-def _panel(series: Sequence[Mapping[int, Session]], days: Sequence[int]) -> _Panel:
-    """Return the returns of each of `series` on each of `days`."""
-    shape = (len(series), len(days))
-    table = [[sessions.get(day, _ABSENT).scaled for day in days] for sessions in series]
-    present = [[day in sessions for day in days] for sessions in series]
-    return _Panel(np.array(table, dtype=np.int64).reshape(shape), np.array(present, dtype=np.bool_).reshape(shape))
+def members_of(symbols: Iterable[str], sector: Callable[[str], str]) -> dict[str, list[str]]:
+    """Return symbols by their sectors."""
+    members: dict[str, list[str]] = {}
+    for symbol in symbols:
+        members.setdefault(sector(symbol), []).append(symbol)
+    return members
+
+
+def _known(coefficient: Coefficient | None, symbol: str) -> Coefficient:
+    assert coefficient is not None, f"no beta of {symbol}"
+    return coefficient
+
+
+def _add_part(parts: dict[int, int], coefficient: Coefficient, amount: int) -> None:
+    """Add to the parts of one denominator: they are added up before they are divided, for most have the same."""
+    denominator = coefficient.denominator
+    parts[denominator] = parts.get(denominator, 0) + coefficient.numerator * amount
 
 
 def _rounded(numerator: Exact, denominator: Exact) -> Exact:
@@ -213,7 +269,7 @@ def _means(table: Exact, present: Flags) -> Exact:
     return _rounded(np.where(present, table, 0).sum(axis=0), np.maximum(counts, 1))
 
 
-def _betas(panel: _Panel, market: Integers) -> list[Coefficient | None]:
+def _betas(panel: Series, market: Integers) -> list[Coefficient | None]:
     """Return cov(i, m)/var(m) of each row over what is present in it."""
     present = panel.present.astype(np.int64)
     # No sum exceeds 250 * 10**16 < 2**63; products of sums are for Python's integers.
@@ -229,7 +285,7 @@ def _betas(panel: _Panel, market: Integers) -> list[Coefficient | None]:
     return betas
 
 
-def _residuals(panel: _Panel, betas: list[Coefficient | None], market: Integers) -> Exact:
+def _residuals(panel: Series, betas: Sequence[Coefficient | None], market: Integers) -> Exact:
     """Return r - beta*m, rounded half-even, where r is present and beta known, else 0.
 
     Float64 finds those that are not within its error of a tie; the integers settle the rest.
@@ -251,6 +307,15 @@ def _residuals(panel: _Panel, betas: list[Coefficient | None], market: Integers)
         numerator = int(panel.scaled[row, column]) * beta.denominator - beta.numerator * int(market[column])
         result[row, column] = round(Fraction(numerator, beta.denominator))
     return result
+
+
+def _sums(x: Exact, y: Exact) -> tuple[int, ...]:
+    """Return n, Sx, Sy, Sxy and Syy of two series, exact."""
+    count, largest = len(x), [max(int(series.max(initial=0)), -int(series.min(initial=0))) for series in (x, y)]
+    if max(largest) * largest[1] * count < INT64_END:
+        return count, int(x.sum()), int(y.sum()), int(x @ y), int(y @ y)
+    numbers, others = x.tolist(), y.tolist()
+    return count, sum(numbers), sum(others), sum(map(mul, numbers, others)), sum(map(mul, others, others))
 
 
 def _total(sums: Mapping[int, int], unit: int) -> Fraction:

@@ -28,6 +28,9 @@ from numpy.typing import NDArray
 from models.correlation import RETURN_DIGITS
 from models.panel import Integers
 
+FLOAT_EXACT_SUM = 2**53
+"""Up to here float64 adds up integers exactly, in whatever order, and multiplies matrices faster than int64."""
+
 INT64_RETURN_MAX = 10**7
 """Up to this size, a return of 1, and 250 sessions T * sum x*y is at most 6.25e18: int64 holds it. Larger ones need
 Python's integers."""
@@ -60,8 +63,13 @@ def covariances(scaled: Integers) -> Floats:
         scaled: Returns in units of 1e-7, shape (n, T), T at most 250 and no return above 10.
     """
     sessions = scaled.shape[1]
-    sums, products = scaled.sum(axis=1), np.einsum("it,jt->ij", scaled, scaled)
-    if np.abs(scaled).max(initial=0) <= INT64_RETURN_MAX:
+    sums, largest = scaled.sum(axis=1), int(np.abs(scaled).max(initial=0))
+    if sessions * largest**2 <= FLOAT_EXACT_SUM:
+        floats = scaled.astype(np.float64)
+        products = (floats @ floats.T).astype(np.int64)
+    else:
+        products = np.einsum("it,jt->ij", scaled, scaled)
+    if largest <= INT64_RETURN_MAX:
         exact = sessions * products - np.outer(sums, sums)
     else:
         exact = sessions * products.astype(object) - np.outer(sums.astype(object), sums.astype(object))

@@ -15,14 +15,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, reduce
+from itertools import compress
 from operator import mul
 from typing import NamedTuple
 
 import numpy as np
 
 from models.canonical import CONTEXT, rounded
-from models.correlation import RETURN_DIGITS, Returns, Session
-from models.panel import Integers
+from models.correlation import RETURN_DIGITS, Returns
+from models.panel import Flags, Integers
 from models.risk.shrinkage import Shrinkage, shrink
 
 SESSIONS_MIN = 100
@@ -92,15 +93,6 @@ class History(NamedTuple):
         return len(self.dates) >= SESSIONS_MIN
 
 
-def filled_sessions(returns: Returns, symbol: str, proxies: Mapping[str, str]) -> Mapping[int, Session]:
-    """Return a symbol's sessions by date, its proxy's where it has none of its own.
-
-    A proxy's own proxy is not looked at.
-    """
-    own, proxy = (returns.sessions.get(name, {}) for name in (symbol, proxies.get(symbol, "")))
-    return {**proxy, **own} if proxy else own
-
-
 def common_history(returns: Returns, symbols: Iterable[str], proxies: Mapping[str, str]) -> History:
     """Return the sessions, of the last 250 in daily-returns, that every symbol has.
 
@@ -109,15 +101,15 @@ def common_history(returns: Returns, symbols: Iterable[str], proxies: Mapping[st
         symbols: In any order; without one there are no sessions.
         proxies: Per symbol the one whose returns fill its gaps; symbols without a proxy are left out.
     """
-    series = {symbol: filled_sessions(returns, symbol, proxies) for symbol in sorted(set(symbols))}
-    first = next(iter(series.values()), {})
-    common = sorted(set(first).intersection(*series.values()))
-    table = [[sessions[day].scaled for day in common] for sessions in series.values()]
+    names = sorted(set(symbols))
+    scaled, present = returns.panel.filled(names, proxies)
+    common: Flags = np.logical_and.reduce(present) & bool(names)
+    few = np.flatnonzero(present.sum(axis=1) < SESSIONS_MIN)
     return History(
-        tuple(series),
-        tuple(common),
-        np.array(table, dtype=np.int64).reshape(len(series), len(common)),
-        tuple(symbol for symbol, sessions in series.items() if len(sessions) < SESSIONS_MIN),
+        tuple(names),
+        tuple(compress(returns.panel.dates, common.tolist())),
+        np.ascontiguousarray(scaled[:, common]),
+        tuple(names[place] for place in few),
     )
 
 

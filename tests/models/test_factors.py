@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from scipy.stats import linregress
 
 from models.canonical import exact
-from models.correlation import Returns, Session
+from models.correlation import Returns
+from models.panel import Series as Rows
+from models.panel import Session
 from models.reference import SECTOR_UNKNOWN
-from models.risk.factors import Coefficient, FactorModel, _means, _Panel, _residuals, factor_model
+from models.risk.factors import Coefficient, FactorModel, _means, _residuals, factor_model
 from models.risk.tail import SESSIONS_MIN
 
 FIRST = 14_000
@@ -133,7 +135,7 @@ def test_residuals_beyond_int64_are_exact() -> None:
         assert (beta.value, gamma.value) == (expected.beta[name], expected.gamma(name))
     assert any(abs(value) > 2**31 for values in expected.residual.values() for value in values.values())
     # A hundred thousand such symbols in one sector would be too much for int64, so it is left.
-    assert found._residuals.dtype == object
+    assert found._group("g").residuals.dtype == object
     huge = np.array([[2**62], [2**62], [2**62 + 3]], dtype=object)
     assert _means(huge, np.ones((3, 1), dtype=np.bool_)).tolist() == [2**62 + 1]
 
@@ -146,7 +148,7 @@ def test_ties_that_float64_misses_round_to_even() -> None:
         for denominator in range(2, 200, 2):
             rows = [beta for beta in betas if beta.denominator == denominator]
             market = np.array([denominator // 2 * odd])
-            panel = _Panel(np.full((len(rows), 1), 5), np.ones((len(rows), 1), dtype=np.bool_))
+            panel = Rows(np.full((len(rows), 1), 5), np.ones((len(rows), 1), dtype=np.bool_))
             expected = [round(5 - beta.value * int(market[0])) for beta in rows]
             assert _residuals(panel, [*rows], market).ravel().tolist() == expected
             missed += sum(

@@ -151,10 +151,13 @@ def test_models_are_kept_until_their_inputs_change() -> None:
     account.submit("S", "BUY", "1")
     first = models.tail(SYMBOLS)
     assert models.tail(reversed(SYMBOLS)) is first
-    account.daily_return("S", "2024-10-05", "0.01")
+    for symbol in "TU":
+        account.daily_return(symbol, "2024-10-05", "0.01")
+        assert models.tail(SYMBOLS) is first  # S has no return of that session yet
+    account.reference(kind="instrument", symbol="S", sector="energy", currency="USD", proxy="T")
     second = models.tail(SYMBOLS)
     assert second is not first
-    account.reference(kind="instrument", symbol="S", sector="energy", currency="USD", proxy="T")
+    account.daily_return("S", "2024-10-05", "0.02")
     assert models.tail(SYMBOLS) is not second
 
 

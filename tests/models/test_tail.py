@@ -16,9 +16,10 @@ from scipy.optimize import linprog
 from scipy.stats import norm
 
 from models.canonical import exact, rounded
-from models.correlation import Returns, Session
+from models.correlation import Returns
 from models.holdings import Holding
 from models.messages import DailyReturn
+from models.panel import Session
 from models.risk.tail import (
     QUANTILE,
     SESSIONS_MIN,
