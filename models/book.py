@@ -33,13 +33,12 @@ LINKED = frozenset({TRADE, CORRECTED, BUSTED})
 class _Symbol:
     """What is kept of one symbol beside its position."""
 
-    __slots__ = ("executions", "orders", "version")
+    __slots__ = ("executions", "orders")
 
     def __init__(self) -> None:
-        self.version = 0
         self.executions: Timeline[Execution] = Timeline()
         self.orders: dict[tuple[str | None, Side], Reported] = {}
-        """By intent id and side, the last changed one last."""
+        """By intent id and side."""
 
 
 class Book:
@@ -54,8 +53,6 @@ class Book:
         self.touched = Touched()
         self.clock = 0
         """Event time of the account's newest folded fill, ns; 0 before the first."""
-        self.changes = 0
-        """Rises with every change. Not persisted: it only serves caches."""
         self.positions: defaultdict[str, defaultdict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
         """Signed units by symbol and strategy; never zero."""
         self.timeline: Timeline[Execution] = Timeline()
@@ -74,14 +71,6 @@ class Book:
         self._aging: Timeline[Report] = Timeline()
 
     # --- reading
-
-    def version(self, symbol: str) -> int:
-        """Return a number that is another one after any change of what is known of `symbol`; 0 where nothing is.
-
-        What is derived from the symbol's position, executions and reports holds as long as it stays. Not persisted.
-        """
-        known = self._symbols.get(symbol)
-        return 0 if known is None else known.version
 
     def position(self, symbol: str) -> Decimal:
         """Return the signed position in `symbol`, units."""
@@ -107,11 +96,7 @@ class Book:
         return self._symbols.keys()
 
     def orders_of(self, symbol: str) -> Mapping[tuple[str | None, Side], Reported]:
-        """Return what was reported by intent id and side, the last changed one last. Not to be changed by the reader.
-
-        Those with a `version` above one that was seen are the last ones: who keeps an answer for each order asks anew
-        for those alone. An order that is not here any more is forgotten.
-        """
+        """Return what was reported by intent id and side. Not to be changed by the reader."""
         known = self._symbols.get(symbol)
         return {} if known is None else known.orders
 
@@ -191,11 +176,9 @@ class Book:
 
     def _touch(self, symbol: str) -> _Symbol:
         """Note that what is known of a symbol changes."""
-        self.changes += 1
         known = self._symbols.get(symbol)
         if known is None:
             known = self._symbols[symbol] = _Symbol()
-        known.version = self.changes
         self.touched.symbol(symbol)
         return known
 
@@ -206,9 +189,6 @@ class Book:
         order = known.orders.get(key)
         if order is None:
             order = known.orders[key] = Reported(intent_id, side)
-        elif order.version != self.changes - 1:  # else it is the last one as it is
-            known.orders[key] = known.orders.pop(key)
-        order.version = known.version
         return order
 
     def _drop_empty(self, intent_id: str | None, symbol: str, side: Side) -> None:

@@ -40,28 +40,26 @@ CONTEXT = decimal.Context(
 """Exact arithmetic: 120 digits hold the product of any five wire numbers, and whatever does not fit is trapped."""
 
 
-_OWN = CONTEXT.copy()
-"""Set as it is, where `localcontext` makes a copy each time."""
-
-
 def exact(function: Callable[P, R]) -> Callable[P, R]:
     """Run `function` under `CONTEXT`, whatever the caller's decimal context is."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        before = decimal.getcontext()
-        decimal.setcontext(_OWN)
+        outer = decimal.getcontext()
+        decimal.setcontext(CONTEXT)  # itself: `localcontext` makes a copy each time, at three times the cost
         try:
             return function(*args, **kwargs)
         finally:
-            decimal.setcontext(before)
+            decimal.setcontext(outer)
 
     return wrapped
 
 
 def plain(number: Decimal) -> str:
     """Return the canonical spelling: plain notation, no trailing zeros, no "-0"."""
-    text = format(number, "f")
+    text = str(number)
+    if "E" in text or "e" in text:  # the letter is the caller's context's
+        text = format(number, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
@@ -132,6 +130,25 @@ def canonical_bytes(value: object) -> bytes:
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of `data` in lower-case hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+_UNSEALED = b',"digest":"%b"' % GENESIS_DIGEST.encode()
+
+
+def seal(fields: dict[str, object]) -> bytes:
+    """Add `digest` to the fields of a message of a chain, and return the message's canonical bytes.
+
+    The same bytes serve both: they are written with a digest of the same length in its place, and without it they are
+    what it is taken over.
+
+    Args:
+        fields: All but `digest`. One of them sorts before it.
+    """
+    fields["digest"] = GENESIS_DIGEST
+    before, place, after = canonical_bytes(fields).partition(_UNSEALED)
+    assert place  # no other key is spelled so, and in a value the quotes would be escaped
+    fields["digest"] = digest = sha256(before + after)
+    return b'%b,"digest":"%b"%b' % (before, digest.encode(), after)
 
 
 def chained(message: BaseModel) -> bytes:

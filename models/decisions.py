@@ -1,10 +1,11 @@
 """Every message that goes out: decisions, halts, dead letters."""
 
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from models.canonical import canonical_bytes, seal
 from models.messages import OrderType, Side
 from models.reasons import RejectReason
 from models.wire import Digest, Exact, Message, Name, Offset, Text
@@ -46,6 +47,35 @@ def built(kind: type[Built], fields: dict[str, Any]) -> Built:
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Sealed(Message):
+    """A message of a chain: it carries the digest of the one before and, over everything else in it, its own."""
+
+    __slots__ = ("_encoded",)
+    if TYPE_CHECKING:
+        _encoded: bytes
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """Return the message with these fields, which become its own, and the digest over them.
+
+        They are taken as they are, like those of `model_construct`, which would look at each.
+
+        Args:
+            fields: Every field of the message but `digest`.
+        """
+        encoded = seal(fields)
+        message = built(cls, fields)
+        object.__setattr__(message, "_encoded", encoded)  # it is frozen for everybody else
+        return message
+
+    def encoded(self) -> bytes:
+        """Return the canonical bytes."""
+        try:
+            return self._encoded
+        except AttributeError:
+            return canonical_bytes(self)  # it was not made by `of`
 
 
 class DecisionStatus(StrEnum):
@@ -147,7 +177,7 @@ class Throttle(_Part):
     strategy: int
 
 
-class RiskDecision(Message):
+class RiskDecision(Sealed):
     """The one answer to one record of order-intents. Its key is the account, none where that is unknown."""
 
     intent_id: Name | None
@@ -211,7 +241,7 @@ class HaltCause(StrEnum):
     OPERATOR = "OPERATOR"
 
 
-class TradingHalt(Message):
+class TradingHalt(Sealed):
     """A change of an account's status or of its causes."""
 
     account: Name

@@ -225,10 +225,6 @@ class Drawdown(Rows):
     daily: DailyLoss = field(default_factory=DailyLoss)
     version: int = field(default=0, compare=False)
     """Raised whenever what `assess` reads may have changed. Not persisted: it only serves caches."""
-    marks_version: int = field(default=0, compare=False)
-    """Raised whenever a mark may have changed or was forgotten; like the next one not persisted either."""
-    adjustments_version: int = field(default=0, compare=False)
-    """Raised whenever an adjustment has changed."""
     dirty: set[str] = field(default_factory=set, compare=False)
     _forget_after: int = field(init=False, compare=False, repr=False)
     """No mark is too old before the clock passes this."""
@@ -333,8 +329,6 @@ class Drawdown(Rows):
 
     def _apply_marks(self, tick: EquityMark | SessionOpen, event_time: int) -> None:
         """Take over each price, and each average true range, that is newer than the one known."""
-        if tick.marks:
-            self.marks_version += 1
         for symbol, said in tick.marks.items():
             price, price_time = said.price, event_time if said.price_time is None else said.price_time
             atr, atr_time = said.atr, event_time if said.atr_time is None else said.atr_time
@@ -354,8 +348,6 @@ class Drawdown(Rows):
     def _forget_marks(self) -> None:
         """Drop every mark that is too old, and note when the next one can be."""
         forgotten = [symbol for symbol, mark in self.marks.items() if self.clock - mark.price_time > MARK_KEPT]
-        if forgotten:
-            self.marks_version += 1
         for symbol in forgotten:
             del self.marks[symbol]
             self.dirty.add(MARK + symbol)
@@ -401,7 +393,6 @@ class Drawdown(Rows):
         if adjustments is None or event_time <= self.last_adjustment:
             return
         self.last_adjustment = event_time
-        self.adjustments_version += 1
         self.dirty.add(HEAD)
         for symbol, quantity in adjustments.items():
             total = self.adjustments.pop(symbol, ZERO) + quantity

@@ -81,13 +81,11 @@ class _View:
 class Reported:
     """What was reported of one intent id in one symbol and side. Without an id these are manual trades."""
 
-    __slots__ = ("_views", "executions", "intent_id", "reports", "side", "version")
+    __slots__ = ("_views", "executions", "intent_id", "reports", "side")
 
     def __init__(self, intent_id: str | None, side: Side) -> None:
         self.intent_id = intent_id
         self.side = side
-        self.version = 0
-        """`Book.version` of the symbol when this was last changed."""
         self.executions: Timeline[Execution] = Timeline()
         self.reports: dict[str, Report] = {}
         """By key; not kept of manual trades."""

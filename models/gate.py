@@ -325,5 +325,4 @@ def _sealed(answer: dict[str, Any], chain: Chain, recorded: Recorded, as_of: AsO
         "rules": rules,
         "previous_digest": chain.digest,
     }
-    fields["digest"] = sha256(canonical_bytes(fields))
-    return built(RiskDecision, fields)
+    return RiskDecision.of(fields)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
@@ -324,6 +325,14 @@ class Ledger:
         return ledger
 
 
+_FIELDS = {kind: attrgetter(*kind.__slots__) for kind in (Decided, Approval)}
+_DECIMALS = {Decided: ("quantity",), Approval: ("quantity", "opening_quantity", "price", "limit_price")}
+
+
 def _fields(item: Decided | Approval) -> dict[str, JsonValue]:
-    values = {name: getattr(item, name) for name in item.__slots__}
-    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+    kind = type(item)
+    values = dict(zip(kind.__slots__, _FIELDS[kind](item), strict=True))
+    for name in _DECIMALS[kind]:
+        if values[name] is not None:
+            values[name] = plain(values[name])
+    return values

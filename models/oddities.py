@@ -55,9 +55,8 @@ class Oddities:
             executed = max(executed, reported.latest)
             if approval is None or approval.side is not side:
                 orphaned = max(orphaned, reported.latest)
-            elif reported.above(approval.fills_offset).filled != reported.above(NEVER).filled:
-                early = [each.event_time for each in reported.executions if each.offset <= approval.fills_offset]
-                orphaned = max(orphaned, *early)
+            elif (stray := reported.stray(approval.fills_offset)) is not None:
+                orphaned = max(orphaned, stray)
         return executed, orphaned
 
     def _is_overfilled(self, approval: Approval) -> bool:

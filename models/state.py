@@ -11,7 +11,7 @@ import orjson
 from pydantic import JsonValue
 
 from models.authority import EQUITY_TICKS, Verifier, refuse_all, succeed, unauthorized
-from models.canonical import canonical_bytes, day_of, exact, ratio, sha256
+from models.canonical import canonical_bytes, day_of, exact, ratio
 from models.correlation import Returns
 from models.decisions import RULES, AsOf, RiskDecision, TradingHalt, built
 from models.drawdown import Assessment
@@ -294,7 +294,7 @@ class State:
             "open_orders": tuple(approval.intent_id for approval in opening[:OPEN_ORDERS_SHOWN]),
             "previous_digest": ledger.halts.digest,
         }
-        return built(TradingHalt, {**fields, "digest": sha256(canonical_bytes(fields))})
+        return TradingHalt.of(fields)
 
     # --- the checkpoint's vector row
 

@@ -299,12 +299,12 @@ def encode_decision(decision: RiskDecision, *, why: str | None = None) -> Outgoi
         why: What was wrong with a MALFORMED intent.
     """
     key = None if decision.account is None else decision.account.encode()
-    return Outgoing(Topic.RISK_DECISIONS, key, canonical_bytes(decision), why)
+    return Outgoing(Topic.RISK_DECISIONS, key, decision.encoded(), why)
 
 
 def encode_halt(halt: TradingHalt) -> Outgoing:
     """Return the record of a halt."""
-    return Outgoing(Topic.TRADING_HALTS, halt.account.encode(), canonical_bytes(halt))
+    return Outgoing(Topic.TRADING_HALTS, halt.account.encode(), halt.encoded())
 
 
 def encode_dead_letter(record: Record, why: str, *, offset: int | None = None, raw: bytes | None = None) -> Outgoing:

@@ -90,6 +90,7 @@ def test_a_price_from_another_time(late: int, reasons: list[int]) -> None:
 
 
 TABLES: tuple[dict[Reason, Any], ...] = (
+    checks.OF_ACCOUNT,
     checks.CONDITIONS,
     checks.OPENING_CONDITIONS,
     checks.BOUNDS,
@@ -148,6 +149,9 @@ def test_a_check_that_raises_lets_nothing_through(reason: Reason, monkeypatch: p
     with monkeypatch.context() as patched:
         patched.setattr(partition, "fail_stop", stopped)
         patched.setitem(next(table for table in TABLES if reason in table), reason, broken)
+        patched.setattr(checks, "_RULES_2", checks.Checks.without(frozenset()))
+        for quick_look in ("conditions_pass", "opening_passes"):
+            patched.setattr(checks, quick_look, lambda *_: False)  # each check is run
         with pytest.raises(Stopped, match=r"deciding order-intents/0@0: ZeroDivisionError"):
             asyncio.run(_answer(log))
     assert log.records()[Topic.RISK_DECISIONS] == [], "the process ends before anything is published"

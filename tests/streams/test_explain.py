@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from models.canonical import canonical_bytes
-from models.checks import BOUNDS, CONDITIONS, MODELS, OPENING_CONDITIONS
-from models.decisions import Outcome
+from models.checks import checks_of
+from models.decisions import RULES, Outcome
 from models.reasons import RejectReason
 from streams.cli.explain import parts
 from streams.hindsight.explain import INTEGRITY, Explanation, UnknownIntentError, explanations
@@ -20,11 +20,7 @@ from tests.streams.pasts import MemoryPast, gathered
 from tests.streams.played import played
 
 PLAYED = MemoryPast(played().gate.log)
-EVERY_CHECK = [
-    reason.value
-    for reason in RejectReason
-    if reason in {*INTEGRITY, *CONDITIONS, *OPENING_CONDITIONS, *BOUNDS, *MODELS}
-]
+EVERY_CHECK = [reason.value for reason in RejectReason if reason in {*INTEGRITY, *checks_of(RULES).reasons}]
 
 
 def explained(intent_id: str, account: str | None = None, past: MemoryPast = PLAYED) -> list[Explanation]:
