@@ -19,7 +19,16 @@ from streams.broadcast import Broadcast
 from streams.codec import Codec
 from streams.config import ConfigurationError, Settings, load
 from streams.health import Health
-from streams.operations import DISK_REMEDY, EX_SOFTWARE, OperatorError, count_repeats, fail_stop, hear_libraries, say
+from streams.operations import (
+    DISK_REMEDY,
+    EX_SOFTWARE,
+    OperatorError,
+    count_repeats,
+    fail_stop,
+    hear_libraries,
+    say,
+    spare_state,
+)
 from streams.ownership import Ownership
 from streams.partition import Partition
 from streams.records import ACCOUNT_INPUTS, SHARED_INPUTS, Batch, Names, Topic, TopicPartition
@@ -284,6 +293,7 @@ def run_worker(settings: Settings, *, leave: bool = False) -> int:
     """
     # Faust logs every step of a rebalance, and building those lines costs a tenth of the worker.
     hear_libraries()
+    spare_state()
 
     async def main() -> int:
         return await Worker(settings, leave=leave).run()

@@ -1,6 +1,7 @@
 """Which partitions this worker owns: opened when assigned, closed when revoked or when the worker ends."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -121,6 +122,8 @@ class Ownership:
             started = time.monotonic()
             await asyncio.gather(*(partition.close() for partition in partitions.values()))
             say("released", partitions=_listed(partitions), seconds=f"{time.monotonic() - started:.3f}")
+            del partitions
+            gc.collect()  # Their tasks and timers may hold one another, and with them all of the state.
 
     async def end(self) -> None:
         """Close every partition for good."""

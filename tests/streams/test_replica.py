@@ -1,6 +1,8 @@
 """Folding records: once each, in their chain, whatever the bytes."""
 
 import asyncio
+import gc
+import weakref
 from collections import Counter
 
 import pytest
@@ -68,6 +70,36 @@ def test_deciding_folds_nothing(log: dict[Topic, list[Record]]) -> None:
     assert encode_decision(first) == encode_decision(second)
     assert replica.folded(Topic.ORDER_INTENTS) == -1
     assert replica.state.changed == set()
+
+
+def test_nothing_is_left_to_the_garbage_collector(log: dict[Topic, list[Record]]) -> None:
+    codec = Codec(1)
+    shared = SharedReplica(codec)
+    for topic in (Topic.REFERENCE, Topic.DAILY_RETURNS):
+        for record in log[topic]:
+            shared.fold(record)
+    replica = Replica(0, codec, State(shared.shared))
+    state = weakref.ref(replica.state)
+    gc.collect()
+    gc.disable()
+    try:
+        for topic in (Topic.FILLS, Topic.EQUITY_TICKS, Topic.ORDER_INTENTS):
+            for record in log[topic]:
+                if topic is Topic.ORDER_INTENTS:
+                    decision = replica.decide(record)
+                    replica.state.fold_decision(decision)
+                    account = decision.account
+                else:
+                    account = replica.fold(record).account
+                halt = None if account is None else replica.evaluate(account)
+                if halt is not None:
+                    replica.state.fold_halt(halt)
+        assert replica.state.changed
+        del replica
+        assert state() is None
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_halt_that_was_published_is_no_news(log: dict[Topic, list[Record]]) -> None:
