@@ -105,17 +105,21 @@ class Partition:
 
     def fold(self, batch: Batch) -> None:
         """Fold records of `fills` or `equity-ticks`; what they call for is published with the next commit."""
-        for record in self._news(batch):
+        news = self._news(batch)
+        for record in news:
             try:
                 folded = self.replica.fold(record)
-                self._owed += folded.dead_letters
+                if folded.dead_letters:
+                    self._owed += folded.dead_letters
                 if folded.unauthorized is not None:
                     warn_unauthorized(record.place, folded.unauthorized)
                 if folded.account is not None:
                     self._evaluate(folded.account)
             except Exception as error:  # noqa: BLE001  # whatever it is, the record must be met again
                 fail_stop(f"folding {record.place}", error)
-            self._trail.note(record.topic, record.offset, record.key, record.value)
+        if news:
+            last = news[-1]
+            self._trail.note(last.topic, last.offset, last.key, last.value)
             self._unsaved = True
         self._wake.set()
 

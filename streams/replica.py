@@ -10,6 +10,7 @@ from typing import NamedTuple
 from models.canonical import sha256
 from models.decisions import RULES, AsOf, RiskDecision, TradingHalt
 from models.ledger import Chain
+from models.messages import Fill
 from models.refusal import Refusal, Refused
 from models.state import Shared, State
 from streams.codec import Codec, LedgerError, decode_decision, decode_halt, encode_dead_letter
@@ -129,6 +130,8 @@ class Replica:
             return NOTHING
         message = self._codec.fill(record)
         refusals = self.state.fold_fill(message, offset=record.offset, time=record.time, raw=record.value)
+        if not refusals and isinstance(message, Fill):
+            return Folded(message.account)  # as nearly always
         letters = tuple(
             encode_dead_letter(record, each.why)
             if each.raw is None
