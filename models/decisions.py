@@ -29,17 +29,17 @@ _set_dict, _set_fields, _set_extra, _set_private = (
     for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 )
 """What `object.__setattr__` finds after a search."""
+_new = object.__new__
 _NAMES: dict[type[BaseModel], set[str]] = {}
 
 
 def built(kind: type[Built], fields: dict[str, Any]) -> Built:
     """Return a message of which every field is given, unchecked: the gate made them, and pydantic takes its time."""
-    names = _NAMES.get(kind)
-    if names is None:
-        names = _NAMES[kind] = {*kind.model_fields}
-    message: Built = object.__new__(kind)
+    if kind not in _NAMES:
+        _NAMES[kind] = {*kind.model_fields}
+    message: Built = _new(kind)
     _set_dict(message, fields)
-    _set_fields(message, names)
+    _set_fields(message, _NAMES[kind])
     _set_extra(message, None)
     _set_private(message, None)
     return message

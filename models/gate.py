@@ -1,13 +1,14 @@
 """The decision: an order intent and a state in, one answer out. Pure: no clock, no randomness, no I/O."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from models.book import ZERO
 from models.canonical import SECOND_NS, canonical_bytes, sha256
 from models.checks import checks_of, run_conditions, run_sized
-from models.checks.check import Check, tightest
+from models.checks.check import Check
 from models.checks.throttle import charge
 from models.correlation import Returns
 from models.decisions import (
@@ -38,6 +39,7 @@ FLAGS = tuple(Flag)
 
 ECHOED = ("intent_id", "account", "strategy", "symbol", "side", "order_type", "limit_price", "event_time")
 """What a decision repeats of its intent."""
+_echoed = attrgetter(*ECHOED)
 
 
 class Recorded(NamedTuple):
@@ -48,17 +50,38 @@ class Recorded(NamedTuple):
     """The record's own time, ns."""
 
 
+def _number(check: Check) -> int:
+    return check.reason.number
+
+
 class Verdict(NamedTuple):
     """What the checks came to."""
 
     size: Size | None
     """Approved, or on rejection requested."""
-    approved: bool
-    resized: bool
     checks: list[Check]
-    """What there is to show, in no order."""
-    opening_max: Decimal
-    binding: RejectReason | None
+    """At this size, in no order."""
+    notable: list[Check]
+    """Those that failed or warned, in no order."""
+    bound: Check | None
+    """The first of those that leave the least; at the requested size."""
+    approved: bool = False
+    resized: bool = False
+
+    @property
+    def opening_max(self) -> Decimal:
+        """The largest opening that every check lets pass, units."""
+        return ZERO if self.bound is None or self.bound.opening_max is None else self.bound.opening_max
+
+    def shown(self) -> list[Check]:
+        """Return what a decision shows, in order of precedence: what is notable, and what sets the most."""
+        if self.bound is None:
+            return sorted(self.notable, key=_number)
+        binding = self.bound.reason
+        if not self.notable and not self.resized:
+            return [self.bound]
+        checks = [check for check in self.checks if check in self.notable or check.reason is binding]
+        return sorted(checks, key=_number)
 
 
 def decide_malformed(
@@ -116,7 +139,7 @@ def decide(
     )
     limits = portfolio.limits
     answer: dict[str, Any] = {
-        **{name: getattr(intent, name) for name in ECHOED},
+        **dict(zip(ECHOED, _echoed(intent), strict=True)),
         "intent_digest": digest,
         "clock": clock,
         "limits_version": None if limits is None else limits.limits_version,
@@ -173,27 +196,36 @@ def judge(request: Request, *, thorough: bool = False) -> Verdict:
     size = request.requested
     unsized = run_conditions(request, thorough=thorough)
     checks = unsized + run_sized(request, size, unsized, thorough=thorough)
-    bound, binding = tightest(checks)
-    opening_max = bound or ZERO
-    failed = [check.reason for check in checks if check.failed]
-    if _passes(failed, size):
-        return Verdict(size, approved=True, resized=False, checks=checks, opening_max=opening_max, binding=binding)
+    notable, bound = _summed_up(checks)
+    found = Verdict(size, checks, notable, bound)
+    if _passes(notable, size):
+        return found._replace(approved=True)
 
     resizable = request.intent.allow_resize or request.intent.quantity is None
     if size is not None and resizable:
-        smaller = request.with_opening(min(size.opening, opening_max), reducing=size.reducing)
+        smaller = request.with_opening(min(size.opening, found.opening_max), reducing=size.reducing)
         if 0 < smaller.quantity < size.quantity:
             again = unsized + run_sized(request, smaller, unsized, thorough=thorough)
-            if _passes([check.reason for check in again if check.failed], smaller):
-                return Verdict(
-                    smaller,
-                    approved=True,
-                    resized=True,
-                    checks=again,
-                    opening_max=opening_max,
-                    binding=binding,
-                )
-    return Verdict(size, approved=False, resized=False, checks=checks, opening_max=opening_max, binding=binding)
+            notable, _ = _summed_up(again)
+            if _passes(notable, smaller):
+                return Verdict(smaller, again, notable, bound, approved=True, resized=True)
+    return found
+
+
+def _summed_up(checks: Iterable[Check]) -> tuple[list[Check], Check | None]:
+    """Return the checks that failed or warned, and the first of those that leave the least to open."""
+    notable: list[Check] = []
+    bound: Check | None = None
+    least = ZERO
+    for check in checks:
+        reason, failed, _, _, most, _, warned, _ = check
+        if failed or warned:
+            notable.append(check)
+        if most is not None and (
+            bound is None or most < least or (most == least and reason.number < bound.reason.number)
+        ):
+            bound, least = check, most
+    return notable, bound
 
 
 def findings(request: Request, verdict: Verdict) -> tuple[CheckResult, ...]:
@@ -204,11 +236,13 @@ def findings(request: Request, verdict: Verdict) -> tuple[CheckResult, ...]:
     return tuple(_result(check, _outcome(check, reduces_only=reduces_only)) for check in checks)
 
 
-def _passes(failed: Collection[RejectReason], size: Size | None) -> bool:
+def _passes(notable: list[Check], size: Size | None) -> bool:
     """A strict reduction passes whatever fails, but for a kill switch that stops everything."""
     if size is None or size.quantity <= 0:
         return False
-    return not failed or (size.reduces_only and RejectReason.KILL_SWITCH_ALL not in failed)
+    if size.reduces_only:
+        return not any(check.failed and check.reason is RejectReason.KILL_SWITCH_ALL for check in notable)
+    return not any(check.failed for check in notable)
 
 
 def _unchecked(reasons: tuple[RejectReason, ...]) -> dict[str, Any]:
@@ -229,16 +263,11 @@ def _unchecked(reasons: tuple[RejectReason, ...]) -> dict[str, Any]:
 
 
 def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
-    size, approved, binding = verdict.size, verdict.approved, verdict.binding
+    size, approved, checks = verdict.size, verdict.approved, verdict.shown()
+    binding = None if verdict.bound is None else verdict.bound.reason
     reduces_only = size is not None and size.reduces_only
-    shown = [
-        (check, _outcome(check, reduces_only=reduces_only))
-        for check in verdict.checks
-        if check.failed or check.warned or check.reason is binding
-    ]
-    if len(shown) > 1:
-        shown.sort(key=_precedence)
-    failed = [check.reason for check, _ in shown if check.failed]
+    shown = [(check, _outcome(check, reduces_only=reduces_only)) for check in checks]
+    failed = [check.reason for check in checks if check.failed]
     stopped = RejectReason.KILL_SWITCH_ALL in failed
     flags = request.flags()
     if verdict.resized:
@@ -259,10 +288,6 @@ def _answer(request: Request, verdict: Verdict) -> dict[str, Any]:
         "reservation": _reservation(request, size) if approved and size is not None else None,
         "throttle": charge(request) if _takes_token(request, reduces_only=reduces_only, failed=failed) else None,
     }
-
-
-def _precedence(shown: tuple[Check, Outcome]) -> int:
-    return shown[0].reason.number
 
 
 def _reservation(request: Request, size: Size) -> Reservation:

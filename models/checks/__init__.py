@@ -138,14 +138,19 @@ def run_conditions(request: Request, *, thorough: bool = False) -> list[Check]:
         request: The intent and what is known.
         thorough: Run all of them, also where plainly none fails: for who wants to see what passed.
     """
-    standing, checks = request.portfolio.account.standing, checks_of(request.rules)
-    key = (request.portfolio.account.drawdown.version, request.limits, request.rules)
-    if standing.conditions is None or standing.conditions[0] != key:
-        standing.conditions = key, [found for check in checks.of_account if (found := check(request)) is not None]
-    of_account = standing.conditions[1]
-    if not thorough and conditions_pass(request):
-        return of_account
-    return of_account + [found for check in checks.conditions if (found := check(request)) is not None]
+    checks = checks_of(request.rules)
+    account = request.portfolio.account
+    if thorough:
+        found = [each for check in checks.of_account if (each := check(request)) is not None]
+    else:
+        key = (account.drawdown.version, request.limits, request.rules)
+        if account.standing.conditions is None or account.standing.conditions[0] != key:
+            found = [each for check in checks.of_account if (each := check(request)) is not None]
+            account.standing.conditions = key, [each for each in found if each.failed or each.warned]
+        found = account.standing.conditions[1]
+        if conditions_pass(request):
+            return found
+    return found + [each for check in checks.conditions if (each := check(request)) is not None]
 
 
 def run_sized(request: Request, size: Size | None, unsized: list[Check], *, thorough: bool = False) -> list[Check]:
@@ -165,6 +170,7 @@ def run_sized(request: Request, size: Size | None, unsized: list[Check], *, thor
         found += [Check.skip(reason) for reason, _ in (*checks.bounds, *checks.models)]
         return found
     found += [each for _, check in checks.bounds if (each := check(request, size)) is not None]
-    for _, check in checks.models:
-        found.append(check(request, size, [*unsized, *found]))
+    if thorough or request.limits is None or request.limits.models:
+        for _, check in checks.models:
+            found.append(check(request, size, [*unsized, *found]))
     return found
