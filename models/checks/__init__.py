@@ -170,7 +170,6 @@ def run_sized(request: Request, size: Size | None, unsized: list[Check], *, thor
         found += [Check.skip(reason) for reason, _ in (*checks.bounds, *checks.models)]
         return found
     found += [each for _, check in checks.bounds if (each := check(request, size)) is not None]
-    if thorough or request.limits is None or request.limits.models:
-        for _, check in checks.models:
-            found.append(check(request, size, [*unsized, *found]))
+    for _, check in checks.models:
+        found.append(check(request, size, [*unsized, *found]))
     return found
