@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter, defaultdict
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,11 @@ from models.book import KEPT, Book
 from models.canonical import CONTEXT, DAY_NS, canonical_bytes
 from models.executions import Execution
 from models.messages import Fill
+from tests.models.operations import operations
 from tests.models.test_book import T0, fill, fold, positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
 QUARTER = 86_400 // 4
 """Seconds; four make a day, so ids are used again on other days and on the same one."""
@@ -184,24 +183,6 @@ def test_what_follows_a_correction_that_found_nothing_outlives_it() -> None:
 
 
 # --- what it costs
-
-
-def operations(work: Callable[[], object]) -> int:
-    """Return how many lines of code `work` runs through, those of loops each time."""
-    count = 0
-
-    def counted(_frame: FrameType, event: str, _argument: object) -> Any:
-        nonlocal count
-        count += event == "line"
-        return counted
-
-    before = sys.gettrace()
-    sys.settrace(counted)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.fixture

@@ -693,7 +693,11 @@ def test_the_version_follows_what_is_assessed(messages: list[Tick]) -> None:
     """A cache keyed by the version never shows an older answer."""
     state = Drawdown()
     known: dict[int, Assessment] = {}
+    known_marks: dict[int, dict[str, Mark]] = {}
+    known_adjustments: dict[int, dict[str, Decimal]] = {}
     for offset, tick in enumerate(messages):
         feed(state, tick, offset=offset)
         answer = standing(state, EVERY_LIMIT)
         assert known.setdefault(state.version, answer) == answer
+        assert known_marks.setdefault(state.marks_version, {**state.marks}) == state.marks
+        assert known_adjustments.setdefault(state.adjustments_version, {**state.adjustments}) == state.adjustments
