@@ -15,7 +15,7 @@ from models.canonical import DAY_NS, SECOND_NS, exact
 from models.decisions import AccountStatus, HaltCause
 from models.drawdown import HEAD, PEAK_MAX, Assessment, Drawdown, Mark, Pair, assess
 from models.limits import Limits
-from models.messages import EquityMark, OperatorHalt, PriceMark, Resume, SessionOpen
+from models.messages import EquityMark, OperatorHalt, PriceMark, Resume, SessionOpen, Statement
 
 Tick = EquityMark | SessionOpen | Resume | OperatorHalt
 
@@ -685,6 +685,16 @@ def test_only_a_command_ends_a_halt(before: list[Tick], later: list[Tick]) -> No
         if isinstance(tick, EquityMark | OperatorHalt):
             feed(state, tick.model_copy(update={"event_time": tick.event_time + 31 * DAY_NS}), offset=60)
         assert set(causes) <= set(standing(state, EVERY_LIMIT).causes)
+
+
+def test_the_version_of_adjustments_rises_when_they_are_applied() -> None:
+    state, versions = Drawdown(), [0]
+    for seconds in (1, 1, 2):  # the second is a repeat
+        said: dict[str, Any] = {"actor": "ann", "reason": "a split", "fills_through": at(seconds), "positions": {}}
+        adjusted = Statement(account="a", event_time=at(seconds), adjustments={"SPY": Decimal(3)}, **said)
+        state.fold(adjusted, offset=seconds, event_time=adjusted.event_time)
+        versions.append(state.adjustments_version)
+    assert (versions, state.adjustments) == ([0, 1, 1, 2], {"SPY": 6})
 
 
 @settings(deadline=None, max_examples=50)
