@@ -687,27 +687,28 @@ def test_only_a_command_ends_a_halt(before: list[Tick], later: list[Tick]) -> No
         assert set(causes) <= set(standing(state, EVERY_LIMIT).causes)
 
 
-def test_the_version_of_adjustments_rises_when_they_are_applied() -> None:
-    state, versions = Drawdown(), [0]
+def test_adjustments_touch_their_symbols_when_they_are_applied() -> None:
+    state, touched = Drawdown(), []
     for seconds in (1, 1, 2):  # the second is a repeat
         said: dict[str, Any] = {"actor": "ann", "reason": "a split", "fills_through": at(seconds), "positions": {}}
         adjusted = Statement(account="a", event_time=at(seconds), adjustments={"SPY": Decimal(3)}, **said)
+        state.touched.forget()
         state.fold(adjusted, offset=seconds, event_time=adjusted.event_time)
-        versions.append(state.adjustments_version)
-    assert (versions, state.adjustments) == ([0, 1, 1, 2], {"SPY": 6})
+        touched.append({*state.touched.symbols})
+    assert (touched, state.adjustments) == ([{"SPY"}, set(), {"SPY"}], {"SPY": 6})
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(ticks(), max_size=25))
 def test_the_version_follows_what_is_assessed(messages: list[Tick]) -> None:
-    """A cache keyed by the version never shows an older answer."""
+    """A cache keyed by the version never shows an older answer, nor one of symbols that were not touched."""
     state = Drawdown()
     known: dict[int, Assessment] = {}
-    known_marks: dict[int, dict[str, Mark]] = {}
-    known_adjustments: dict[int, dict[str, Decimal]] = {}
     for offset, tick in enumerate(messages):
+        state.touched.forget()
+        marks, adjustments = {**state.marks}, {**state.adjustments}
         feed(state, tick, offset=offset)
         answer = standing(state, EVERY_LIMIT)
         assert known.setdefault(state.version, answer) == answer
-        assert known_marks.setdefault(state.marks_version, {**state.marks}) == state.marks
-        assert known_adjustments.setdefault(state.adjustments_version, {**state.adjustments}) == state.adjustments
+        assert {name for name, _ in marks.items() ^ state.marks.items()} <= state.touched.symbols
+        assert {name for name, _ in adjustments.items() ^ state.adjustments.items()} <= state.touched.symbols
