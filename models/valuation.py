@@ -142,8 +142,8 @@ class Valuation:
         """Of each appraisal."""
         self._first_end = 0
         """None of them is before this."""
-        self._oldest: tuple[int, str] | None = None
-        """The least time of a quote and its symbol; None where it must be found."""
+        self._times: dict[int, int] = {}
+        """How many quotes there are of each time, ns: few times, since one tick brings many marks."""
         self._groups: dict[str, Group] = {}
         """By candidate; as long as the same symbols are held."""
         self._groups_of = (-1, -1)
@@ -158,7 +158,7 @@ class Valuation:
         self.sectors.clear()
         self._ends.clear()
         self._first_end = 0
-        self._oldest = None
+        self._times.clear()
         self._groups.clear()
         symbols = {*self._book.positions, *self._drawdown.adjustments, *self._orders.symbols}
         self.renew(symbols, prices, reference, currency)
@@ -210,8 +210,7 @@ class Valuation:
         valued = self.valued.pop(symbol, None)
         if valued is not None:
             self._add(valued.sector, -valued.amount, -valued.if_bought, -valued.if_sold)
-            if self._oldest is not None and self._oldest[1] == symbol:
-                self._oldest = None
+            self._count(valued.quote.time, -1)
 
     def _put_in(self, symbol: str, appraisal: Appraisal) -> None:
         self._ends[symbol] = appraisal.end
@@ -222,8 +221,7 @@ class Valuation:
         if valued is not None:
             self.valued[symbol] = valued
             self._add(valued.sector, valued.amount, valued.if_bought, valued.if_sold)
-            if self._oldest is not None and valued.quote.time < self._oldest[0]:
-                self._oldest = valued.quote.time, symbol
+            self._count(valued.quote.time, 1)
 
     def _add(self, sector: str, amount: Decimal, if_bought: Decimal, if_sold: Decimal) -> None:
         self.gross += amount
@@ -233,15 +231,21 @@ class Valuation:
         if in_sector:
             self.sectors[sector] = in_sector
 
+    def _count(self, time: int, more: int) -> None:
+        count = self._times.pop(time, 0) + more
+        if count:
+            self._times[time] = count
+
     # --- asking
 
     def oldest(self, candidate: str | None) -> int | None:
         """Return the least time of a quote, the candidate's aside, ns; None where there is none."""
-        if self._oldest is None and self.valued:
-            self._oldest = min((valued.quote.time, symbol) for symbol, valued in self.valued.items())
-        if self._oldest is None or self._oldest[1] != candidate:
-            return self._oldest and self._oldest[0]
-        return min((valued.quote.time for symbol, valued in self.valued.items() if symbol != candidate), default=None)
+        if not self._times:
+            return None
+        oldest, own = min(self._times), self.valued.get(candidate or "")
+        if own is None or own.quote.time != oldest or self._times[oldest] > 1:
+            return oldest
+        return min((time for time in self._times if time != oldest), default=None)
 
     def group(self, candidate: str, returns: Returns, day: int) -> Group:
         """Return the candidate's correlated group.

@@ -171,6 +171,7 @@ def test_every_answer_is_its_definition(history: list[tuple[Fill, int]], restart
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99)), unique=True), st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_a_timeline_is_a_sorted_list(items: list[tuple[int, int]], chance: Any) -> None:
     timeline: Timeline[tuple[int, int]] = Timeline()
     plain: list[tuple[int, int]] = []
