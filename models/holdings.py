@@ -26,8 +26,11 @@ class Holding(NamedTuple):
     @classmethod
     def of(cls, symbol: str, position: Decimal = ZERO, buying: Decimal = ZERO, selling: Decimal = ZERO) -> "Holding":
         """Return a holding with what follows from its position and its open orders."""
-        if_bought, if_sold = position + buying, position - selling
-        return cls(symbol, position, buying, selling, if_bought, if_sold, max(abs(if_bought), abs(if_sold)))
+        # One number for what is the same: there are many holdings.
+        if_bought = position + buying if buying else position
+        if_sold = position - selling if selling else position
+        worst = max(if_bought, -if_sold)  # of which if_bought is never the smaller
+        return cls(symbol, position, buying, selling, if_bought, if_sold, worst)
 
     def reducible(self, side: Side) -> Decimal:
         """Return what an order of this side can close: R."""

@@ -47,8 +47,9 @@ class Account:
 
     @property
     def row_count(self) -> int:
-        """How many rows its tables have: what it takes to keep the account."""
-        return self.drawdown.row_count + self.book.row_count + self.ledger.row_count
+        """What it takes to keep the account: the rows of its tables, and one for each holding that is valued."""
+        derived = len(self.standing.valuation.holdings)
+        return self.drawdown.row_count + self.book.row_count + self.ledger.row_count + derived
 
 
 class Portfolio:

@@ -4,6 +4,7 @@ Nothing here is state: it is what the tables, the reference and the returns say,
 folded since. It serves speed only; derived afresh it is the same.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from models.book import Book
@@ -37,10 +38,9 @@ class Standing:
         self.oddities = Oddities(ledger, book)
         self.spending = Spending(ledger, book, self.orders)
         self.valuation = Valuation(drawdown, book, self.orders)
-        self._reference: Reference | None = None
-        self._returns: Returns | None = None
-        self._versions = (-1, -1)
         self._clock = 0
+        self._basis: tuple[Reference, int, Returns] | None = None
+        self._returns_version = -1
         self._limits: Limits | None = None
         self._assessed_version = -1
         self._assessment = NORMAL
@@ -61,36 +61,35 @@ class Standing:
         """
         mark_age_max = None if bound.limits is None else bound.limits.mark_age_max
         prices = Prices(self._drawdown, self._book, returns, clock=clock, mark_age_max=mark_age_max)
-        versions = (reference.version, returns.version)
-        same = self._reference is reference and self._returns is returns and self._versions[0] == versions[0]
-        if not same or clock < self._clock or self._touched.whole:
-            self._derive(prices, reference, bound.currency)
+        afresh = clock < self._clock or self._touched.whole
+        if afresh:
+            self.orders.derive(clock)
+            self.oddities.derive()
+            symbols: AbstractSet[str] = frozenset()
         else:
-            self._renew(prices, reference, bound.currency, closes=self._versions[1] != versions[1])
-        self._reference, self._returns, self._versions, self._clock = reference, returns, versions, clock
+            symbols = self._renew_orders(clock)
+        basis = (reference, reference.version, returns)
+        if afresh or basis != self._basis:  # other limits, another currency, other instruments
+            self.spending.forget()
+            self.valuation.derive(prices, reference, bound.currency)
+        else:
+            self.valuation.renew(symbols, prices, reference, bound.currency)
+            if returns.version != self._returns_version:
+                self.valuation.renew_closes(prices, reference, bound.currency)
+        self._touched.forget()
+        self._clock, self._basis, self._returns_version = clock, basis, returns.version
         return prices
 
-    def _derive(self, prices: Prices, reference: Reference, currency: str | None) -> None:
-        """Find all of it afresh: for the first time, at an earlier clock, or under other limits."""
-        self._touched.forget()
-        self.orders.derive(prices.clock)
-        self.oddities.derive()
-        self.spending.forget()
-        self.valuation.derive(prices, reference, currency)
-
-    def _renew(self, prices: Prices, reference: Reference, currency: str | None, *, closes: bool) -> None:
+    def _renew_orders(self, clock: int) -> AbstractSet[str]:
+        """Bring orders up to date, and return the symbols that are not what they were."""
         touched = self._touched
-        symbols, orders = touched.symbols, touched.orders
-        changed = self.orders.renew((intent_id for _, intent_id in orders if intent_id is not None), prices.clock)
-        if changed or orders:
-            orders = orders | changed
-            symbols = symbols.union(symbol for symbol, _ in changed)
-            self.oddities.renew(orders)
-            self.spending.renew(orders)
-        self.valuation.renew(symbols, prices, reference, currency)
-        if closes:
-            self.valuation.renew_closes(prices, reference, currency)
-        touched.forget()
+        changed = self.orders.renew((intent_id for _, intent_id in touched.orders if intent_id is not None), clock)
+        if not (changed or touched.orders):
+            return touched.symbols
+        orders = touched.orders | changed
+        self.oddities.renew(orders)
+        self.spending.renew(orders)
+        return touched.symbols.union(symbol for symbol, _ in changed)
 
     def assessment(self, limits: Limits) -> Assessment:
         """Return the account's status under its limits."""

@@ -84,16 +84,12 @@ def appraise(holding: Holding, prices: Prices, reference: Reference, currency: s
     if quote is None:
         return Appraisal(None, end, foreign=foreign, missing=missing)
     value = quote.price * instrument.multiplier
-    valued = Valued(
-        holding,
-        quote,
-        instrument.sector or SECTOR_UNKNOWN,
-        instrument.multiplier,
-        value,
-        holding.worst * value,
-        holding.if_bought * value,
-        holding.if_sold * value,
-    )
+    # One number for what is the same: there are many holdings.
+    amount = holding.worst * value
+    if_bought = amount if holding.if_bought is holding.worst else holding.if_bought * value
+    if_sold = if_bought if holding.if_sold is holding.if_bought else holding.if_sold * value
+    sector = instrument.sector or SECTOR_UNKNOWN
+    valued = Valued(holding, quote, sector, instrument.multiplier, value, amount, if_bought, if_sold)
     return Appraisal(valued, end, foreign=foreign, fallback=fallback)
 
 
