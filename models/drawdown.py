@@ -343,7 +343,7 @@ class Drawdown(Rows):
             self.marks[symbol] = Mark(price, price_time, atr, atr_time)
             self._forget_after = min(self._forget_after, price_time + MARK_KEPT)
             self.dirty.add(MARK + symbol)
-            self.touched.symbol(symbol)
+            self.touched.mark(symbol)
 
     def _forget_marks(self) -> None:
         """Drop every mark that is too old, and note when the next one can be."""
@@ -351,7 +351,7 @@ class Drawdown(Rows):
         for symbol in forgotten:
             del self.marks[symbol]
             self.dirty.add(MARK + symbol)
-            self.touched.symbol(symbol)
+            self.touched.mark(symbol)
         self._forget_after = self._oldest_mark()
 
     def _oldest_mark(self) -> int:

@@ -116,6 +116,7 @@ class Reference:
         """By natural key: records from the future, digest and event_time, until that has passed."""
         self._found: dict[tuple[tuple[str, ...], ...], ReferenceRecord | None] = {}
         """What was looked up since the last change: the same few keys come with every decision."""
+        self._instruments: dict[str, Instrument] = {}
         self._bound: dict[str, Bound] = {}
         self._lanes: dict[tuple[str, str, str], Lane] = {}
 
@@ -159,6 +160,7 @@ class Reference:
                 )
         self._records[key] = record
         self._found.clear()
+        self._instruments.clear()
         self._bound.clear()
         self._lanes.clear()
         self.dirty.add(key)
@@ -234,7 +236,12 @@ class Reference:
 
     def instrument(self, symbol: str) -> Instrument | None:
         """Return the instrument's record, or that of every symbol."""
-        return self._first(Instrument, ("instrument", symbol), ("instrument", EVERY))
+        instrument = self._instruments.get(symbol)
+        if instrument is None:
+            instrument = self._first(Instrument, ("instrument", symbol), ("instrument", EVERY))
+            if instrument is not None:
+                _keep(self._instruments, symbol, instrument)
+        return instrument
 
     def strategy(self, strategy: str, account: str) -> StrategyRecord | None:
         """Return what is said of the strategy in the account; its own record goes before those of every one."""

@@ -73,7 +73,7 @@ class Standing:
             self.spending.forget()
             self.valuation.derive(prices, reference, bound.currency)
         else:
-            self.valuation.renew(symbols, prices, reference, bound.currency)
+            self.valuation.renew(symbols, self._touched.marks - symbols, prices, reference, bound.currency)
             if returns.version != self._returns_version:
                 self.valuation.renew_closes(prices, reference, bound.currency)
         self._touched.forget()

@@ -4,6 +4,7 @@ The plain definition is `holdings.holdings_of`, each holding appraised, and sums
 in which order a sum was brought up to date does not show.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
@@ -44,6 +45,8 @@ class Appraisal(NamedTuple):
     """None where it has no record or no price."""
     end: int
     """The first clock at which it may be another though nothing is folded, ns."""
+    unsound: bool = True
+    """There is something to say of it."""
     unknown: bool = False
     """It has no record."""
     foreign: bool = False
@@ -52,11 +55,6 @@ class Appraisal(NamedTuple):
     """Its price is not fresh."""
     missing: RejectReason | None = None
     """What is wrong with its price, where it has none."""
-
-    @property
-    def sound(self) -> bool:
-        """Whether there is nothing to say of it."""
-        return not (self.unknown or self.foreign or self.fallback or self.missing)
 
 
 def appraise(holding: Holding, prices: Prices, reference: Reference, currency: str | None) -> Appraisal:
@@ -90,6 +88,8 @@ def appraise(holding: Holding, prices: Prices, reference: Reference, currency: s
     if_sold = if_bought if holding.if_sold is holding.if_bought else holding.if_sold * value
     sector = instrument.sector or SECTOR_UNKNOWN
     valued = Valued(holding, quote, sector, instrument.multiplier, value, amount, if_bought, if_sold)
+    if not (foreign or fallback):
+        return Appraisal(valued, end, unsound=False)
     return Appraisal(valued, end, foreign=foreign, fallback=fallback)
 
 
@@ -132,13 +132,13 @@ class Valuation:
         """The net were all buys filled and no sells."""
         self.if_sold = ZERO
         """The net were all sells filled and no buys."""
-        self.sectors: dict[str, Decimal] = {}
-        """Exposures by sector; never zero."""
+        self.sectors: defaultdict[str, Decimal] = defaultdict(Decimal)
+        """Exposures by sector."""
         self._ends: dict[str, int] = {}
         """Of each appraisal."""
         self._first_end = 0
         """None of them is before this."""
-        self._times: dict[int, int] = {}
+        self._times: defaultdict[int, int] = defaultdict(int)
         """How many quotes there are of each time, ns: few times, since one tick brings many marks."""
         self._groups: dict[str, Group] = {}
         """By candidate; as long as the same symbols are held."""
@@ -157,38 +157,64 @@ class Valuation:
         self._times.clear()
         self._groups.clear()
         symbols = {*self._book.positions, *self._drawdown.adjustments, *self._orders.symbols}
-        self.renew(symbols, prices, reference, currency)
+        self.renew(symbols, (), prices, reference, currency)
 
-    def renew(self, symbols: Iterable[str], prices: Prices, reference: Reference, currency: str | None) -> None:
+    def renew(
+        self,
+        symbols: Iterable[str],
+        marks: Iterable[str],
+        prices: Prices,
+        reference: Reference,
+        currency: str | None,
+    ) -> None:
         """Bring some symbols up to date, and those whose prices the clock has ended.
 
         Args:
-            symbols: With another position, adjustment, mark or open order.
+            symbols: With another position, adjustment or open order.
+            marks: With another mark and nothing else.
             prices: At the account's clock, which is never less than before.
             reference: Unchanged since `derive`, like the currency.
             currency: The account's; None where it has no record.
         """
         for symbol in symbols:
             self._renew(symbol, prices, reference, currency)
+        for symbol in marks:
+            self._appraise(symbol, prices, reference, currency)
         if prices.clock >= self._first_end:
             for symbol in [symbol for symbol, end in self._ends.items() if end <= prices.clock]:
-                self._renew(symbol, prices, reference, currency)
+                self._appraise(symbol, prices, reference, currency)
             self._first_end = min(self._ends.values(), default=prices.clock + DAY_NS)
 
     def renew_closes(self, prices: Prices, reference: Reference, currency: str | None) -> None:
         """Bring up to date what may rest on a close: returns have changed."""
         for symbol in [*self.unsound]:
-            self._renew(symbol, prices, reference, currency)
+            self._appraise(symbol, prices, reference, currency)
 
     def _renew(self, symbol: str, prices: Prices, reference: Reference, currency: str | None) -> None:
-        before, after = self.holdings.pop(symbol, None), self._holding(symbol)
-        if (before is None) is not (after is None):
+        holding = self._holding(symbol)
+        if holding is not None:
+            if symbol not in self.holdings:
+                self._groups.clear()
+            self.holdings[symbol] = holding
+            self._appraise(symbol, prices, reference, currency)
+        elif symbol in self.holdings:
             self._groups.clear()
-        if before is not None:
-            self._take_out(symbol)
-        if after is not None:
-            self.holdings[symbol] = after
-            self._put_in(symbol, appraise(after, prices, reference, currency))
+            del self.holdings[symbol], self._ends[symbol]
+            self.unsound.pop(symbol, None)
+            self._replace(symbol, None)
+
+    def _appraise(self, symbol: str, prices: Prices, reference: Reference, currency: str | None) -> None:
+        holding = self.holdings.get(symbol)
+        if holding is None:
+            return
+        appraisal = appraise(holding, prices, reference, currency)
+        self._ends[symbol] = appraisal.end
+        self._first_end = min(self._first_end, appraisal.end)
+        if appraisal.unsound:
+            self.unsound[symbol] = appraisal
+        elif self.unsound:
+            self.unsound.pop(symbol, None)
+        self._replace(symbol, appraisal.valued)
 
     def _holding(self, symbol: str) -> Holding | None:
         position = self._book.position(symbol)
@@ -200,37 +226,24 @@ class Valuation:
         holding = Holding.of(symbol, position, buying, selling)
         return holding if holding.worst else None
 
-    def _take_out(self, symbol: str) -> None:
-        del self._ends[symbol]
-        self.unsound.pop(symbol, None)
-        valued = self.valued.pop(symbol, None)
-        if valued is not None:
-            self._add(valued.sector, -valued.amount, -valued.if_bought, -valued.if_sold)
-            self._count(valued.quote.time, -1)
-
-    def _put_in(self, symbol: str, appraisal: Appraisal) -> None:
-        self._ends[symbol] = appraisal.end
-        self._first_end = min(self._first_end, appraisal.end)
-        if not appraisal.sound:
-            self.unsound[symbol] = appraisal
-        valued = appraisal.valued
-        if valued is not None:
-            self.valued[symbol] = valued
-            self._add(valued.sector, valued.amount, valued.if_bought, valued.if_sold)
-            self._count(valued.quote.time, 1)
-
-    def _add(self, sector: str, amount: Decimal, if_bought: Decimal, if_sold: Decimal) -> None:
-        self.gross += amount
-        self.if_bought += if_bought
-        self.if_sold += if_sold
-        in_sector = self.sectors.pop(sector, ZERO) + amount
-        if in_sector:
-            self.sectors[sector] = in_sector
-
-    def _count(self, time: int, more: int) -> None:
-        count = self._times.pop(time, 0) + more
-        if count:
-            self._times[time] = count
+    def _replace(self, symbol: str, after: Valued | None) -> None:
+        """Put a holding's value in the place of what there was, in all sums."""
+        before = self.valued.pop(symbol, None)
+        if before is not None:
+            self.gross -= before.amount
+            self.if_bought -= before.if_bought
+            self.if_sold -= before.if_sold
+            self.sectors[before.sector] -= before.amount
+            self._times[before.quote.time] -= 1
+            if not self._times[before.quote.time]:
+                del self._times[before.quote.time]
+        if after is not None:
+            self.valued[symbol] = after
+            self.gross += after.amount
+            self.if_bought += after.if_bought
+            self.if_sold += after.if_sold
+            self.sectors[after.sector] += after.amount
+            self._times[after.quote.time] += 1
 
     # --- asking
 

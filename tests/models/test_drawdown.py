@@ -710,5 +710,5 @@ def test_the_version_follows_what_is_assessed(messages: list[Tick]) -> None:
         feed(state, tick, offset=offset)
         answer = standing(state, EVERY_LIMIT)
         assert known.setdefault(state.version, answer) == answer
-        assert {name for name, _ in marks.items() ^ state.marks.items()} <= state.touched.symbols
+        assert {name for name, _ in marks.items() ^ state.marks.items()} <= state.touched.marks
         assert {name for name, _ in adjustments.items() ^ state.adjustments.items()} <= state.touched.symbols
