@@ -36,9 +36,11 @@ INTENTS_MAX: Final = 2000
 """Intents that wait for a decision; beyond it nothing more is fetched of `order-intents`."""
 OWED_MAX: Final = 10_000
 """Records that wait for publication; beyond it nothing more is fetched at all."""
-SLICE_SECONDS: Final = 0.005
-"""How long deciding keeps everything else waiting, heartbeats included."""
+SLICE_SECONDS: Final = 0.002
+"""How long one partition's deciding keeps everything else waiting: ticks, commits, heartbeats."""
 CLOSE_TIMEOUT: Final = 10.0
+GOLDEN: Final = 0.618
+"""Its multiples lie apart from one another, modulo 1, however many there are."""
 _RETRY_SECONDS: Final = 0.05
 _IDLE_SECONDS: Final = 1.0
 
@@ -96,7 +98,8 @@ class Partition:
         self._intents: deque[Record] = deque()
         self._owed: list[Outgoing] = []
         self._unsaved = bool(replica.state.changed)  # What recovery folded is in no checkpoint yet.
-        self._saved_at = time.monotonic()
+        # Each at a moment of its own, or the cuts of all partitions would fall together and be one long stop.
+        self._saved_at = time.monotonic() - self.number * GOLDEN % 1 * checkpoint_interval
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None

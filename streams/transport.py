@@ -7,8 +7,8 @@
 3. Read committed: an aborted intent is no intent. Faust would read uncommitted.
 4. Partitions are assigned by range, so that a partition's number is the same worker's in every topic.
 5. Reading goes on where the recovered state ends, whatever offsets the group has committed.
-6. What one fetch brought of fills and equity ticks is folded before its intents are handed over, and nothing is
-   fetched for which the partition's owner has no room.
+6. What a fetch brought of fills and equity ticks is folded before its intents are handed over. Nothing is fetched for
+   which the partition's owner has no room, so intents wait in the topic, and the others pass them by.
 
 Parts of Faust and aiokafka used here are private: their versions are pinned, and a test holds them in place.
 """
@@ -36,8 +36,13 @@ from streams.ownership import Ownership
 from streams.reader import pace_empty_fetches
 from streams.records import Batch, Names, Topic, TopicPartition
 
-FETCH_WAIT_MS = 500
-"""How long the broker holds a fetch that finds nothing; a record that arrives ends the wait at once."""
+FETCH_WAIT_MS = 100
+"""How long the broker holds a fetch that finds nothing; a record that arrives ends the wait at once.
+
+Intents for which there is room again wait for a fetch that was made without them: less than a full queue lasts.
+"""
+REFETCH_SECONDS = 0.02
+"""How long intents that nobody has room for keep the fetcher from asking for more fills and ticks."""
 POLL_RECORDS_MAX = 500
 """More at once would keep heartbeats and ticks waiting."""
 POLL_SECONDS = 1.0
@@ -80,6 +85,7 @@ class InLoopThread(driver.AIOKafkaConsumerThread):
         """Start the consumer underneath."""
         await super().on_start()
         pace_empty_fetches(self.kafka)
+        self.kafka._fetcher._prefetch_backoff = REFETCH_SECONDS  # noqa: SLF001  # 0.1, and no argument sets it
         keep_name(self.kafka._coordinator, self.app.settings.worker_id)  # noqa: SLF001  # nothing public tells
 
     async def _gather_remaining_tasks(self) -> None:
@@ -237,16 +243,20 @@ class GateConsumer(driver.Consumer):
         timeout = POLL_SECONDS if len(wanted) == len(active) else FULL_POLL_SECONDS
         fetched = await self._getmany(wanted, timeout)
         intents = self.app.names[Topic.ORDER_INTENTS]
-        state = {tp: records for tp, records in fetched.items() if tp.topic != intents}
-        batches = [await self._hand_over(tp, records, generation) for tp, records in state.items()]
-        for batch in batches:
-            # An agent is at it, and folds without waiting for anything; a rebalance that empties its queue stops the
-            # flow. Waiting for either event would cost more than the few turns this takes.
-            while batch is not None and not batch.done.is_set() and self.flow_active:  # noqa: ASYNC110
-                await asyncio.sleep(0)
-        for tp, records in fetched.items():
-            if tp.topic == intents:
-                await self._hand_over(tp, records, generation)
+        if sum(map(len, fetched.values())) >= POLL_RECORDS_MAX:
+            # A backlog of intents fills a poll by itself, with fills and ticks waiting behind it.
+            behind = {tp for tp in wanted if tp.topic != intents and tp not in fetched}
+            if behind:
+                fetched = {**fetched, **await self._getmany(behind, 0)}
+        for of_intents in (False, True):
+            some = {tp: records for tp, records in fetched.items() if (tp.topic == intents) is of_intents}
+            batches = [await self._hand_over(tp, records, generation) for tp, records in some.items()]
+            for batch in batches:
+                # An agent is at it, and takes it in without waiting for anything; a rebalance that empties its queue
+                # stops the flow. Waiting for either event would cost more than the few turns this takes. Without
+                # waiting nobody would know how much room there is for intents.
+                while batch is not None and not batch.done.is_set() and self.flow_active:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
 
     async def _hand_over(self, tp: TP, records: list[ConsumerRecord], generation: int) -> Batch | None:
         if not self.flow_active or self.app.consumer_generation_id != generation:

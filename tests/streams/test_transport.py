@@ -76,6 +76,11 @@ def test_the_wait_after_a_commit_is_short() -> None:
     assert aiokafka.producer.sender.BACKOFF_OVERRIDE == 0.001
 
 
+def test_the_wait_for_room_is_where_it_is_set() -> None:
+    assert "self._prefetch_backoff = prefetch_backoff" in inspect.getsource(Fetcher.__init__)
+    assert "backoff=self._prefetch_backoff" in inspect.getsource(Fetcher._proc_fetch_request)
+
+
 def test_faust_seeks_before_records_flow() -> None:
     """Reading goes on where `perform_seek` says: it must come after the partitions are open and before the flow."""
     source = inspect.getsource(Recovery._resume_streams)
@@ -128,6 +133,7 @@ class Bench(GateConsumer):
         self.asked: list[set[TP]] = []
         self.delivered: list[Batch] = []
         self.agents: asyncio.Queue[Batch] = asyncio.Queue()
+        self.slow = False
         self.callback: Any = self._deliver
 
     def _get_active_partitions(self) -> set[TP]:
@@ -144,8 +150,10 @@ class Bench(GateConsumer):
     async def _deliver(self, message: Any) -> None:
         batch: Batch = message.value
         self.delivered.append(batch)
-        if batch.topic is not Topic.ORDER_INTENTS:
+        if self.slow:
             self.agents.put_nowait(batch)
+        else:
+            batch.done.set()
 
 
 def _fetched(topic: str, *offsets: int) -> list[ConsumerRecord]:
@@ -156,12 +164,14 @@ async def _agent(bench: Bench) -> None:
     while True:
         batch = await bench.agents.get()
         await asyncio.sleep(0)
-        assert not any(each.topic is Topic.ORDER_INTENTS for each in bench.delivered[-1:])
+        if batch.topic is not Topic.ORDER_INTENTS:
+            assert not any(each.topic is Topic.ORDER_INTENTS for each in bench.delivered[-1:])
         batch.done.set()
 
 
 async def test_a_fetch_is_one_batch_for_each_partition_and_intents_come_last() -> None:
     bench = Bench()
+    bench.slow = True
     agent = asyncio.create_task(_agent(bench))
     intents, fills, ticks = (TP(topic, 0) for topic in ("order-intents", "fills", "equity-ticks"))
     bench.kafka.positions = {intents: 9, fills: 5, ticks: 2}
@@ -172,7 +182,19 @@ async def test_a_fetch_is_one_batch_for_each_partition_and_intents_come_last() -
     assert [batch.topic for batch in bench.delivered] == [Topic.FILLS, Topic.EQUITY_TICKS, Topic.ORDER_INTENTS]
     assert [record.offset for record in bench.delivered[-1].records] == [7, 8]
     assert bench.delivered[-1].records[0].time == 5_000_000
+    assert bench.delivered[-1].done.is_set()
     agent.cancel()
+
+
+async def test_a_poll_full_of_intents_leaves_nothing_else_behind() -> None:
+    bench = Bench()
+    intents, fills, ticks = (TP(topic, 0) for topic in ("order-intents", "fills", "equity-ticks"))
+    bench.kafka.positions = {intents: 500, fills: 5, ticks: 2}
+    full = _fetched("order-intents", *range(transport.POLL_RECORDS_MAX))
+    bench.fetches = [{intents: full}, {fills: _fetched("fills", 4), ticks: _fetched("equity-ticks", 1)}]
+    await bench._fetch()
+    assert bench.asked == [{intents, fills, ticks}, {fills, ticks}]
+    assert [batch.topic for batch in bench.delivered] == [Topic.FILLS, Topic.EQUITY_TICKS, Topic.ORDER_INTENTS]
 
 
 async def test_a_batch_begins_where_the_last_one_ended() -> None:
