@@ -218,10 +218,11 @@ class _Valuation(_Tick):
 
     @model_validator(mode="after")
     def _not_ahead(self) -> Self:
+        now = self.event_time
         ahead = [
             f"marks of {symbol}"
             for symbol, mark in self.marks.items()
-            if max(mark.price_time or 0, mark.atr_time or 0) > self.event_time
+            if (mark.price_time or 0) > now or (mark.atr_time or 0) > now
         ]
         if self.fills_through > self.event_time:
             ahead.append("fills_through")

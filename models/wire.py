@@ -22,35 +22,37 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,12})?")
 _EXACT = re.compile(r"-?[0-9]{1,160}(\.[0-9]{1,160})?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EPOCH = date(1970, 1, 1).toordinal()
+_ZERO = Decimal(0)
+_ONE = Decimal(1)
 
 
 def _number(value: object) -> Decimal:
-    if isinstance(value, Decimal):  # from code, never from JSON
-        value = plain(value)
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        raise PydanticCustomError(
-            "number", 'must be a string such as "12.5" with at most 12 digits either side of the point'
-        )
-    return Decimal(value)
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return Decimal(value)
+    if isinstance(value, Decimal) and _NUMBER.fullmatch(plain(value)):  # from code, never from JSON
+        return Decimal(plain(value))
+    raise PydanticCustomError(
+        "number", 'must be a string such as "12.5" with at most 12 digits either side of the point'
+    )
 
 
 def _positive(value: object) -> Decimal:
     number = _number(value)
-    if number <= 0:
+    if number <= _ZERO:
         raise PydanticCustomError("positive", "must be positive, was {value}", {"value": plain(number)})
     return number
 
 
 def _non_negative(value: object) -> Decimal:
     number = _number(value)
-    if number < 0:
+    if number < _ZERO:
         raise PydanticCustomError("non_negative", "must not be negative, was {value}", {"value": plain(number)})
     return number
 
 
 def _fraction(value: object) -> Decimal:
     number = _number(value)
-    if not 0 <= number <= 1:
+    if not _ZERO <= number <= _ONE:
         raise PydanticCustomError("fraction", "must lie from 0 to 1, was {value}", {"value": plain(number)})
     return number
 
