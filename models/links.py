@@ -183,10 +183,12 @@ class Window:
         """Forget what was found out about a symbol, if a return of this day is in the window."""
         if day < self._dates[0] or symbol not in self._bits:
             return
+        own = self._bits[symbol]
         for links in self._links.values():
             links.pop(symbol, None)
             for each in links.values():
-                each.forget(self._bits[symbol])
+                if each.asked & own:
+                    each.forget(own)
         self._rho.clear()
 
     def _set(self, symbols: Iterable[str]) -> int:
