@@ -10,8 +10,11 @@ from models.reference import SECTOR_UNKNOWN, Reference
 from models.risk.factors import FactorModel, members_of
 from models.risk.tail import History, TailModel, common_history
 
-TAIL_MODELS_KEPT = 256
-"""Accounts hold different symbols, and one model of a hundred of them takes 200 kB."""
+TAIL_MODELS_KEPT = 4096
+"""Accounts hold different symbols, and ask about others."""
+
+TAIL_CELLS_KEPT = 8_000_000
+"""Symbols times sessions of all of them together: 64 MB, room for 1,500 accounts of twenty symbols."""
 
 Versions = tuple[int, int]
 
@@ -36,6 +39,7 @@ class RiskModels:
         self._returns = returns
         self._reference = reference
         self._tails: dict[tuple[str, ...], _Kept] = {}
+        self._cells = 0
         self._factors: FactorModel | None = None
         self._factors_versions = (-1, -1)
         self._members: dict[str, list[str]] = {}
@@ -53,11 +57,14 @@ class RiskModels:
         """
         key, versions = tuple(sorted(symbols)), self._versions
         kept = self._tails.pop(key, None)
+        self._cells -= 0 if kept is None else kept.history.scaled.size
         if kept is None or kept.versions != versions:
             kept = self._renewed(key, versions, kept)
         self._tails[key] = kept  # the newest last
-        if len(self._tails) > TAIL_MODELS_KEPT:
-            del self._tails[next(iter(self._tails))]
+        self._cells += kept.history.scaled.size
+        while len(self._tails) > TAIL_MODELS_KEPT or (self._cells > TAIL_CELLS_KEPT and len(self._tails) > 1):
+            oldest = self._tails.pop(next(iter(self._tails)))
+            self._cells -= oldest.history.scaled.size
         return kept.answer
 
     def _renewed(self, symbols: tuple[str, ...], versions: Versions, kept: _Kept | None) -> _Kept:

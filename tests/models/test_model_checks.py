@@ -168,6 +168,20 @@ def test_the_number_of_kept_models_is_bounded() -> None:
     assert len(models._tails) == TAIL_MODELS_KEPT
 
 
+def test_the_size_of_kept_models_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go first; the newest stays, however large it is."""
+    shared = world({"var_max": "9"}).state.shared
+    models = RiskModels(shared.returns, shared.reference)
+    monkeypatch.setattr("models.risk.models.TAIL_CELLS_KEPT", 300)
+    for symbols in ("S", "T", "U"):
+        models.tail(symbols)
+    assert [*models._tails] == [("T",), ("U",)]
+    models.tail("STU")
+    assert [*models._tails] == [("S", "T", "U")]
+    models.tail("S")
+    assert [*models._tails] == [("S",)]
+
+
 def test_worst_side_counts() -> None:
     """Open orders are in the vector: the side that attains W."""
     account = world({"var_max": "9"})

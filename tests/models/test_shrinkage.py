@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.covariance import empirical_covariance, ledoit_wolf_shrinkage
 
-from models.risk.shrinkage import covariances, shrink
+from models.risk.shrinkage import column_sums, covariances, shrink
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -137,3 +137,21 @@ def test_the_order_of_symbols_changes_no_bit(order: list[int], seed: int) -> Non
     found, other = shrink(scaled), shrink(scaled[order])
     assert other.deviations == tuple(found.deviations[place] for place in order)
     assert other[1:] == found[1:]
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(1, 6),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 20, 60, 400]),
+    st.booleans(),
+)
+def test_sums_are_those_of_fsum(rows: int, columns: int, seed: int, spread: int, cancels: bool) -> None:
+    """To the last bit, whatever the sizes are, and where nearly all cancels out."""
+    chance = np.random.default_rng(seed)
+    exponents = chance.integers(-spread, spread, (rows, columns), endpoint=True)
+    table = np.ldexp(chance.standard_normal((rows, columns)), exponents)
+    table[chance.random((rows, columns)) < 0.2] = 0
+    if cancels:
+        table = np.concatenate((table, -table[:-1]))
+    assert column_sums(table).tolist() == [math.fsum(table[:, column].tolist()) for column in range(columns)]
