@@ -129,18 +129,22 @@ def test_a_chain_signed_anew_with_a_changed_limit(log: Log, seed: random.Random)
 
 
 def test_a_changed_fill(log: Log, seed: random.Random) -> None:
-    """Of a symbol that the account asks for later: a fill that no decision rests on leaves no trace in any."""
+    """Of a symbol that the account asks for later: a fill that no decision rests on leaves no trace in any.
+
+    Nor does a copy that came twice: changed, it is refused, and what tells is that there is no dead letter.
+    """
     asked: defaultdict[tuple[str | None, str | None], int] = defaultdict(int)
     for record in log[Topic.RISK_DECISIONS]:
         decision = decode_decision(record)
         if decision.reservation is not None:
             asked[decision.account, decision.symbol] = decision.as_of.fills
+    values = [record.value for record in log[Topic.FILLS]]
     numbers = []
     for number, record in enumerate(log[Topic.FILLS]):
         fill = Codec(1).fill(record)
         key = getattr(fill, "account", None), getattr(fill, "symbol", None)
         traded = getattr(fill, "execution_type", None) is ExecutionType.TRADE
-        if traded and asked[key] >= record.offset:
+        if traded and asked[key] >= record.offset and values.count(record.value) == 1:
             numbers.append(number)
     number = seed.choice(numbers)
     record = log[Topic.FILLS][number]
