@@ -1,7 +1,7 @@
 """Going back over one partition's topics: a cursor for each, and a replica that is brought to any `as_of`."""
 
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from models.decisions import AsOf
@@ -27,61 +27,88 @@ class Source(Protocol):
         ...
 
 
-def _ignore(_record: Record) -> None:
-    pass
-
-
 class Cursor:
     """Reads one topic forward, and can look at the next record before taking it.
 
     Args:
         batches: The records.
-        taken: Told of every record as it is taken.
+        taken: Told of the records that were taken, many at a time.
     """
 
-    def __init__(self, batches: AsyncGenerator[list[Record]], taken: Callable[[Record], object] = _ignore) -> None:
+    def __init__(
+        self, batches: AsyncGenerator[list[Record]], taken: Callable[[Sequence[Record]], object] | None = None
+    ) -> None:
         self._batches = batches
         self._taken = taken
-        self._batch: Iterator[Record] = iter(())
-        self._next: Record | None = None
+        self._batch: list[Record] = []
+        self._at = 0
+        """The next record's place in the batch."""
+        self._told = 0
+        """Up to where `taken` was told of the batch."""
         self._ended = False
 
     async def peek(self) -> Record | None:
         """Return the next record, None at the end."""
-        while self._next is None and not self._ended:
-            self._next = next(self._batch, None)
-            if self._next is None:
-                batch = await anext(self._batches, None)
-                if batch is None:
-                    self._ended = True
-                else:
-                    self._batch = iter(batch)
-        return self._next
+        while self._at == len(self._batch):
+            if self._ended:
+                return None
+            self.tell()
+            batch = await anext(self._batches, None)
+            self._ended = batch is None
+            self._batch, self._at, self._told = batch or [], 0, 0
+        return self._batch[self._at]
 
     async def take(self) -> Record | None:
         """Return the next record and move past it, None at the end."""
         record = await self.peek()
-        self._next = None
-        if record is not None:
-            self._taken(record)
+        self._at += record is not None
         return record
 
-    async def through(self, offset: int) -> AsyncIterator[Record]:
-        """Take the records up to and with `offset`."""
-        while (record := await self.peek()) is not None and record.offset <= offset:
-            self._next = None
-            self._taken(record)
-            yield record
+    async def through(self, offset: int) -> list[Record]:
+        """Take the next records up to and with `offset`: those read at once; none where there are no more of them."""
+        await self.peek()
+        batch, first = self._batch, self._at
+        while self._at < len(batch) and batch[self._at].offset <= offset:
+            self._at += 1
+        return batch[first : self._at]
+
+    def tell(self) -> None:
+        """Tell of what was taken until now."""
+        if self._taken is not None and self._told < self._at:
+            self._taken(self._batch[self._told : self._at])
+            self._told = self._at
 
     async def close(self) -> None:
         """Stop reading."""
+        self.tell()
         self._ended = True
+        self._batch, self._at = [], 0
         await self._batches.aclose()
 
 
 def replicas(partition: int, codec: Codec, state: State) -> tuple[SharedReplica, Replica]:
     """Return what folds the shared topics, and what folds a partition, into a state."""
     return SharedReplica(codec, state.shared), Replica(partition, codec, state)
+
+
+class Known(Protocol):
+    """How far a decision or a halt knew each topic."""
+
+    @property
+    def fills(self) -> int:
+        """Offset of the last record of `fills`; -1 for none."""
+
+    @property
+    def equity_ticks(self) -> int:
+        """The same of `equity-ticks`."""
+
+    @property
+    def daily_returns(self) -> int:
+        """The same of `daily-returns`."""
+
+    @property
+    def reference(self) -> int:
+        """The same of `reference`."""
 
 
 class UnreachableError(Exception):
@@ -96,7 +123,7 @@ class Replay:
         codec: Reads records.
         source: The records.
         folded: Told of every input record after it is folded, and what came of it.
-        taken: Told of every input record as it is taken.
+        taken: Told of the input records that were taken.
         state: Where to go on from; by default the beginning.
     """
 
@@ -107,10 +134,12 @@ class Replay:
         source: Source,
         folded: Callable[[Record, Folded], object] = lambda _record, _folded: None,
         *,
-        taken: Callable[[Record], object] = _ignore,
+        taken: Callable[[Sequence[Record]], object] | None = None,
         state: State | None = None,
     ) -> None:
         state = State(Shared()) if state is None else state
+        self.state = state
+        """The state as folded."""
         self.shared, self.replica = replicas(partition, codec, state)
         self.coming: list[Record] = []
         """While fills and ticks are folded: the records of `reference` that are folded after them."""
@@ -121,40 +150,37 @@ class Replay:
         }
         self._folded = folded
 
-    @property
-    def state(self) -> State:
-        """The state as folded."""
-        return self.replica.state
-
-    async def advance(self, as_of: AsOf) -> None:
+    async def advance(self, as_of: Known) -> None:
         """Fold each input up to `as_of`: fills, then ticks, each under the limits before; then the shared topics.
 
         Raises:
             UnreachableError: If something beyond is folded already; nothing is changed then.
         """
         state, shared = self.state, self.shared.shared
-        behind = (
-            as_of.fills - state.fills_offset,
-            as_of.equity_ticks - state.equity_ticks_offset,
-            as_of.daily_returns - shared.daily_returns_offset,
-            as_of.reference - shared.reference_offset,
-        )
-        if min(behind) < 0:
+        fills = as_of.fills - state.fills_offset
+        equity_ticks = as_of.equity_ticks - state.equity_ticks_offset
+        daily_returns = as_of.daily_returns - shared.daily_returns_offset
+        reference = as_of.reference - shared.reference_offset
+        if fills < 0 or equity_ticks < 0 or daily_returns < 0 or reference < 0:
             raise UnreachableError
-        if not any(behind):
-            return
-        if behind[3]:
-            self.coming = [record async for record in self._inputs[Topic.REFERENCE].through(as_of.reference)]
-        for topic, distance in ((Topic.FILLS, behind[0]), (Topic.EQUITY_TICKS, behind[1])):
-            if distance:
-                async for record in self._inputs[topic].through(getattr(as_of, INPUTS[topic])):
-                    self._folded(record, self.replica.fold(record))
-        if behind[2]:
-            async for record in self._inputs[Topic.DAILY_RETURNS].through(as_of.daily_returns):
+        if reference:
+            while records := await self._inputs[Topic.REFERENCE].through(as_of.reference):
+                self.coming += records
+        if fills:
+            await self._fold(self.replica, Topic.FILLS, as_of.fills)
+        if equity_ticks:
+            await self._fold(self.replica, Topic.EQUITY_TICKS, as_of.equity_ticks)
+        if daily_returns:
+            await self._fold(self.shared, Topic.DAILY_RETURNS, as_of.daily_returns)
+        if reference:
+            for record in self.coming:
                 self._folded(record, self.shared.fold(record))
-        for record in self.coming:
-            self._folded(record, self.shared.fold(record))
-        self.coming = []
+            self.coming = []
+
+    async def _fold(self, replica: Replica | SharedReplica, topic: Topic, offset: int) -> None:
+        while records := await self._inputs[topic].through(offset):
+            for record in records:
+                self._folded(record, replica.fold(record))
 
     async def finish(self) -> None:
         """Fold what is left of every input."""
@@ -176,6 +202,11 @@ class Replay:
             if asked(state):
                 return True
         return False
+
+    def tell(self) -> None:
+        """Tell of what was taken until now."""
+        for cursor in self._inputs.values():
+            cursor.tell()
 
     async def close(self) -> None:
         """Stop reading."""

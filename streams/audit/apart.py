@@ -34,11 +34,15 @@ async def evaluate_apart(
         decisions = cursor(Topic.RISK_DECISIONS)
         while own.decided < halt.decision_seq and (found := await decisions.take()) is not None:
             own.take_in(found)
-        async for earlier in cursor(Topic.TRADING_HALTS).through(record.offset - 1):
-            own.take_in(earlier)
+        halts = cursor(Topic.TRADING_HALTS)
+        while records := await halts.through(record.offset - 1):
+            for each in records:
+                own.take_in(each)
         for topic, field in INPUTS.items():
-            async for each in cursor(topic).through(getattr(halt.as_of, field)):
-                own.fold(each)
+            inputs = cursor(topic)
+            while records := await inputs.through(getattr(halt.as_of, field)):
+                for each in records:
+                    own.fold(each)
         return own.replica.evaluate(halt.account, rules=halt.rules)
 
 

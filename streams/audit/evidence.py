@@ -283,7 +283,7 @@ async def _compare(log: Log, found: Plan, claim: _Claim, report: Callable[[Progr
         async for record in _between(log, place, start, each.end):
             records += 1
             if record.offset >= each.start:
-                fingerprint.add(record)
+                fingerprint.add([record])
             if place.topic in _CHAINS:
                 findings += _head_at(record, unseen)
             if records % _REPORT_EVERY == 0:

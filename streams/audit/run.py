@@ -198,6 +198,7 @@ async def audit_partition(work: Work, number: int, progress: Callable[[int], obj
             absent=source.absent,
             tidy=disk.tidy,
             at_end=at_end,
+            fingerprinted=work.folder is not None,
         )
         await audit.run()
         account = work.scope.account

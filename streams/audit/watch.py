@@ -1,19 +1,18 @@
 """What an audit keeps an eye on while records go by: holes in topics, epochs in headers, a digest of all it read."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import orjson
 
-from models.decisions import RiskDecision, TradingHalt
 from streams.audit.verdict import Covered, Kind, Verdict
 from streams.codec import LedgerError
 from streams.ledger import EPOCH_HEADER
 from streams.records import SHARED_INPUTS, Record, Topic
 from streams.replay import Cursor, Source
 
-M = TypeVar("M", RiskDecision, TradingHalt)
+M = TypeVar("M")
 
 SCHEMA: Final = 1
 """The version of the messages that this program reads."""
@@ -122,8 +121,7 @@ class Outputs(Generic[M]):
         self._find = find
         self._see = see
         self._until = until
-        self._record: Record | None = None
-        self._message: M | None = None
+        self._found: tuple[Record, M] | None = None
 
     async def next(self) -> tuple[Record, M] | None:
         """Return the next record and the message in it; what is none is named and passed over.
@@ -131,21 +129,28 @@ class Outputs(Generic[M]):
         Raises:
             UncoveredError: If it is of a newer schema.
         """
-        while (record := await self.cursor.peek()) is not None:
-            if record is self._record and self._message is not None:
-                return record, self._message
+        while self._found is None and (record := await self.cursor.peek()) is not None:
             if self._until is not None and record.time >= self._until:
                 return None
             self._see(record)
-            self._record = record
             try:
-                self._message = self._decode(record)
+                self._found = record, self._decode(record)
             except LedgerError as error:
-                self._name(record, error)
+                self.name(record, error)
                 await self.cursor.take()
-        return None
+        return self._found
 
-    def _name(self, record: Record, error: LedgerError) -> None:
+    async def take(self) -> None:
+        """Move past the message that `next` returned."""
+        self._found = None
+        await self.cursor.take()
+
+    def name(self, record: Record, error: LedgerError) -> None:
+        """Name a record that is no message.
+
+        Raises:
+            UncoveredError: If it is of a newer schema.
+        """
         version = _schema_of(record.value)
         if version is None or version <= SCHEMA:
             self._find(
@@ -227,19 +232,26 @@ class Fingerprint:
         self.last: Record | None = None
         self._hash = hashlib.sha256()
 
-    def add(self, record: Record) -> None:
-        """Take in the next record."""
-        key, value = record.key, record.value
-        # Lengths first, so that no two records run together to the same bytes; -1 for none.
-        head = b"%d %d %d %d " % (
-            record.offset,
-            record.time,
-            -1 if key is None else len(key),
-            -1 if value is None else len(value),
-        )
-        self._hash.update(head + (key or b"") + (value or b""))
-        self.records += 1
-        self.last = record
+    def add(self, records: Iterable[Record]) -> None:
+        """Take in the next records."""
+        parts: list[bytes] = []
+        for record in records:
+            key, value = record.key, record.value
+            # Lengths first, so that no two records run together to the same bytes; -1 for none.
+            parts += (
+                b"%d %d %d %d "
+                % (
+                    record.offset,
+                    record.time,
+                    -1 if key is None else len(key),
+                    -1 if value is None else len(value),
+                ),
+                key or b"",
+                value or b"",
+            )
+            self.records += 1
+            self.last = record
+        self._hash.update(b"".join(parts))
 
     @property
     def digest(self) -> str:
@@ -257,9 +269,9 @@ class Fingerprints:
         """Say where a topic is begun."""
         self._of[topic] = Fingerprint(start)
 
-    def add(self, record: Record) -> None:
-        """Take in the next record of its topic."""
-        self._of[record.topic].add(record)
+    def add(self, records: Sequence[Record]) -> None:
+        """Take in the next records of one topic."""
+        self._of[records[0].topic].add(records)
 
     def covered(self, partition: int) -> list[Covered]:
         """Return what was read."""
