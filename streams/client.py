@@ -5,12 +5,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import orjson
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 
 from models.canonical import SECOND_NS, canonical_bytes
 from models.decisions import DecisionStatus, RiskDecision
@@ -19,7 +21,7 @@ from streams.access import GateError, GateUnavailableError, find_gate, no_broker
 from streams.codec import Codec, decode_decision
 from streams.config import READER_RETRY_BACKOFF_MS, Settings, kafka_arguments, load
 from streams.operations import OperatorError
-from streams.publisher import Delivered, NotSentError, Publisher, delivery, destination
+from streams.publisher import Delivered, NotSentError, Publisher, delivered, destination
 from streams.reader import Reader, pace_empty_fetches
 from streams.records import NANOSECONDS_PER_MILLISECOND, Names, Record, Topic, TopicPartition
 from streams.topics import Topics
@@ -53,6 +55,23 @@ DECISION_AGE_MAX: Final = 30 * SECOND_NS
 
 Place = tuple[int, int]
 """Partition and offset of an intent."""
+
+
+class _Submission:
+    """An intent on its way.
+
+    Args:
+        number: Its own, counted from the first.
+        answer: Is given the record of the decision.
+    """
+
+    __slots__ = ("answer", "delivered", "number")
+
+    def __init__(self, number: int, answer: asyncio.Future[Record]) -> None:
+        self.number = number
+        self.answer = answer
+        self.delivered: Delivered | None = None
+        """Where it stands; None as long as the broker has not said that it has it."""
 
 
 class DecisionTimeoutError(GateError, TimeoutError):
@@ -210,9 +229,7 @@ class RiskGateClient:
         """
         topic, key = destination(intent)
         assert topic is Topic.ORDER_INTENTS
-        name = f"intent {intent.intent_id} of {intent.account}"
-        outcome = f"outcome({intent.account!r}, {intent.intent_id!r})"
-        return await self._ask(name, outcome, (key, canonical_bytes(intent), None), timeout)
+        return await self._ask(key, canonical_bytes(intent), timeout=timeout, intent=intent)
 
     async def submit_raw(
         self,
@@ -235,32 +252,33 @@ class RiskGateClient:
             DecisionLateError: If it was approved, and too late to act on.
             NotSentError: If the broker refused the record.
         """
-        return await self._ask("a record of order-intents", "outcome", (key, value, partition), timeout)
+        return await self._ask(key, value, partition=partition, timeout=timeout)
 
     async def _ask(
         self,
-        name: str,
-        outcome: str,
-        sent: tuple[bytes | None, bytes | None, int | None],
+        key: bytes | None,
+        value: bytes | None,
+        *,
         timeout: float | None,
+        partition: int | None = None,
+        intent: OrderIntent | None = None,
     ) -> RiskDecision:
         timeout = self.timeout if timeout is None else timeout
-        delivered: Delivered | None = None
+        self._started += 1
+        asked = _Submission(self._started, asyncio.get_running_loop().create_future())
+        self._unplaced[asked.number] = None
         try:
             async with asyncio.timeout(timeout):
-                delivered = await self._deliver(*sent)
-                record = await self._answer((delivered.partition, delivered.offset))
+                sent = await self.publisher.begin(Topic.ORDER_INTENTS, key, value, partition=partition)
+                sent.add_done_callback(partial(self._placed, asked))
+                record = await asked.answer
         except TimeoutError:
-            what, where = (
-                (f"the broker did not confirm {name}", "the broker is up")
-                if delivered is None
-                else (f"no decision on {name} ({delivered})", "a worker runs")
-            )
-            text = (
-                f"{what} within {timeout:g} s: it may still be decided; see whether {where}, and ask `{outcome}`"
-                " before sending anything else"
-            )
-            raise DecisionTimeoutError(text, delivered) from None
+            raise _silence(asked.delivered, timeout, intent) from None
+        finally:
+            self._unplaced.pop(asked.number, None)
+            if asked.delivered is not None:
+                self._waiting.pop((asked.delivered.partition, asked.delivered.offset), None)
+            self._forget()
         decision = decode_decision(record)
         if self.decision_age_max is not None and decision.status is DecisionStatus.APPROVED:
             assert decision.event_time is not None
@@ -269,34 +287,30 @@ class RiskGateClient:
                 raise DecisionLateError(decision, age, self.decision_age_max)
         return decision
 
-    async def _deliver(self, key: bytes | None, value: bytes | None, partition: int | None) -> Delivered:
-        """Send, and keep every decision that arrives meanwhile: the answer can overtake the acknowledgement."""
-        self._started += 1
-        number = self._started
-        self._unplaced[number] = None
+    def _placed(self, asked: _Submission, sent: asyncio.Future[RecordMetadata]) -> None:
+        """Expect the decision on an intent that the broker has. It may be here already, ahead of the broker."""
         try:
-            sent = await self.publisher.begin(Topic.ORDER_INTENTS, key, value, partition=partition)
-            delivered = await delivery(Topic.ORDER_INTENTS, sent)
-            self._wait_for((delivered.partition, delivered.offset))
-            return delivered
-        finally:
-            del self._unplaced[number]
-            self._forget()
-
-    def _wait_for(self, place: Place) -> None:
-        """Expect the decision on the intent at `place`, which may be here already."""
-        waiter = self._waiting[place] = asyncio.get_running_loop().create_future()
+            stands = delivered(Topic.ORDER_INTENTS, sent)
+        except asyncio.CancelledError:
+            asked.answer.cancel()
+            return
+        except NotSentError as error:
+            if not asked.answer.done():
+                asked.answer.set_exception(error)
+            return
+        if asked.answer.done():
+            return  # nobody waits any more
+        asked.delivered = stands
+        del self._unplaced[asked.number]
+        place = (stands.partition, stands.offset)
         record = self._unclaimed.get(place)
+        self._forget()
         if record is not None:
-            waiter.set_result(record)
+            asked.answer.set_result(record)
         elif self._reader is None or self._reader.done():
-            waiter.set_exception(_deaf())
-
-    async def _answer(self, place: Place) -> Record:
-        try:
-            return await self._waiting[place]
-        finally:
-            del self._waiting[place]
+            asked.answer.set_exception(_deaf())
+        else:
+            self._waiting[place] = asked.answer
 
     def _forget(self) -> None:
         """Drop the decisions that no submission can claim any more: all that could have are placed."""
@@ -308,8 +322,8 @@ class RiskGateClient:
         try:
             while True:
                 for fetched in (await consumer.getmany(timeout_ms=1000)).values():
-                    for record in fetched:
-                        self._dispatch(self._names.record(record))
+                    for each in fetched:
+                        self._dispatch(each)
         finally:
             self._fail_all(_deaf())
 
@@ -318,17 +332,19 @@ class RiskGateClient:
             if not waiter.done():
                 waiter.set_exception(error)
 
-    def _dispatch(self, record: Record) -> None:
+    def _dispatch(self, fetched: ConsumerRecord) -> None:
+        if not self._waiting and not self._unplaced:
+            return
         try:
-            place = (record.partition, int(orjson.loads(record.value or b"")["intent_offset"]))
+            place = (fetched.partition, int(orjson.loads(fetched.value or b"")["intent_offset"]))
         except (KeyError, TypeError, ValueError):
             return  # no decision of ours; an audit names it
         waiter = self._waiting.get(place)
         if waiter is not None:
             if not waiter.done():
-                waiter.set_result(record)
+                waiter.set_result(self._names.record(fetched))
         elif self._unplaced and place not in self._unclaimed:
-            self._unclaimed[place] = record
+            self._unclaimed[place] = self._names.record(fetched)
             self._arrivals.append((self._started, place))
 
     async def outcome(self, account: str, intent_id: str, *, since: int | None = None) -> Outcome:
@@ -399,6 +415,23 @@ def _is_intent(record: Record, account: str, intent_id: str) -> bool:
     return isinstance(document, dict) and (document.get("account"), document.get("intent_id")) == (
         account,
         intent_id,
+    )
+
+
+def _silence(stands: Delivered | None, timeout: float, intent: OrderIntent | None) -> DecisionTimeoutError:
+    name, outcome = "a record of order-intents", "outcome"
+    if intent is not None:
+        name = f"intent {intent.intent_id} of {intent.account}"
+        outcome = f"outcome({intent.account!r}, {intent.intent_id!r})"
+    what, where = (
+        (f"the broker did not confirm {name}", "the broker is up")
+        if stands is None
+        else (f"no decision on {name} ({stands})", "a worker runs")
+    )
+    return DecisionTimeoutError(
+        f"{what} within {timeout:g} s: it may still be decided; see whether {where}, and ask `{outcome}` before"
+        " sending anything else",
+        stands,
     )
 
 

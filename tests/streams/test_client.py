@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from aiokafka import ConsumerRecord
 from aiokafka.errors import MessageSizeTooLargeError
 
 from models.canonical import SECOND_NS, canonical_bytes
@@ -21,7 +22,7 @@ from streams.client import (
 )
 from streams.config import Settings
 from streams.publisher import Delivered, NotSentError
-from streams.records import Record, Topic
+from streams.records import Topic
 
 NOW = 1_700_000_000 * SECOND_NS
 
@@ -69,9 +70,13 @@ class Client(RiskGateClient):
 
     def receive(self, offset: int, *, partition: int = 0, time: int = NOW, **changes: Any) -> None:
         """Let a decision arrive."""
-        self._dispatch(
-            Record(Topic.RISK_DECISIONS, partition, 0, time, b"A", canonical_bytes(decided(offset, **changes)))
-        )
+        self._dispatch(fetched(canonical_bytes(decided(offset, **changes)), partition=partition, time=time))
+
+
+def fetched(value: bytes | None, *, partition: int = 0, time: int = NOW) -> ConsumerRecord[Any, Any]:
+    """Return a record of risk-decisions as aiokafka hands it over."""
+    size = len(value or b"")
+    return ConsumerRecord("risk-decisions", partition, 0, time // 10**6, 1, b"A", value, None, 1, size, ())
 
 
 async def listen() -> None:
@@ -270,7 +275,7 @@ async def test_a_record_that_is_no_decision_disturbs_nobody(gate: Client) -> Non
     asked = asyncio.create_task(gate.submit(intent()))
     await settle()
     for value in (None, b"", b"{", b"[]", b"{}", b'{"intent_offset": null}', b"\xff"):
-        gate._dispatch(Record(Topic.RISK_DECISIONS, 0, 0, NOW, None, value))
+        gate._dispatch(fetched(value))
     gate.publisher.acknowledge(0, offset=1)
     await settle()
     gate.receive(1)
@@ -316,3 +321,26 @@ async def test_a_caller_that_gives_up_leaves_nothing(gate: Client) -> None:
     await asyncio.gather(asked, return_exceptions=True)
     assert gate._waiting == {}
     gate.receive(1)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_what_the_broker_says_after_the_caller_gave_up_leaves_nothing(gate: Client, *, refused: bool) -> None:
+    with pytest.raises(DecisionTimeoutError):
+        await gate.submit(intent(), timeout=0.01)
+    if refused:
+        gate.publisher.sent[0][2].set_exception(MessageSizeTooLargeError())
+    else:
+        gate.publisher.acknowledge(0, offset=1)
+    await settle()
+    assert gate._waiting == gate._unplaced == {}
+    gate.receive(1)
+    assert gate._unclaimed == {}
+
+
+async def test_a_producer_that_is_closed_ends_who_waits_for_the_broker(gate: Client) -> None:
+    asked = asyncio.create_task(gate.submit(intent()))
+    await settle()
+    gate.publisher.sent[0][2].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert gate._waiting == gate._unplaced == {}
