@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from heapq import heappop, heappush
-from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
@@ -25,8 +24,16 @@ ID_KEPT = 3600 * SECOND_NS
 REPEAT_WINDOW = 10 * SECOND_NS
 """How long an approval counts against its like."""
 
-WITHOUT_ID = frozenset({RejectReason.MALFORMED, RejectReason.EVENT_TIME_INVALID, RejectReason.INTENT_EXPIRED})
-REPEATS = frozenset({RejectReason.INTENT_ID_CONFLICT, RejectReason.DUPLICATE_INTENT})
+NOT_REMEMBERED = frozenset(
+    {
+        RejectReason.MALFORMED,
+        RejectReason.INTENT_ID_CONFLICT,
+        RejectReason.DUPLICATE_INTENT,
+        RejectReason.EVENT_TIME_INVALID,
+        RejectReason.INTENT_EXPIRED,
+    }
+)
+"""What is rejected so takes no id."""
 
 
 @dataclass(slots=True)
@@ -37,8 +44,7 @@ class Chain:
     digest: str = GENESIS_DIGEST
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """One intent id and its first answer."""
 
     intent_id: str
@@ -60,8 +66,7 @@ class Like(NamedTuple):
     limit_price: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(NamedTuple):
     """What one approval reserves."""
 
     intent_id: str
@@ -134,8 +139,7 @@ class Ledger:
         self.decisions = Chain(decision.seq, decision.digest)
         self.clock = max(self.clock, decision.clock)
         self._charge(decision)
-        reasons = frozenset(decision.reasons)
-        if not reasons & WITHOUT_ID and not reasons & REPEATS:
+        if NOT_REMEMBERED.isdisjoint(decision.reasons):
             self._remember(decision)
         self._drop_due()
 
@@ -325,14 +329,9 @@ class Ledger:
         return ledger
 
 
-_FIELDS = {kind: attrgetter(*kind.__slots__) for kind in (Decided, Approval)}
-_DECIMALS = {Decided: ("quantity",), Approval: ("quantity", "opening_quantity", "price", "limit_price")}
-
-
 def _fields(item: Decided | Approval) -> dict[str, JsonValue]:
-    kind = type(item)
-    values = dict(zip(kind.__slots__, _FIELDS[kind](item), strict=True))
-    for name in _DECIMALS[kind]:
-        if values[name] is not None:
+    values: dict[str, Any] = item._asdict()
+    for name in ("quantity", "opening_quantity", "price", "limit_price"):
+        if values.get(name) is not None:
             values[name] = plain(values[name])
     return values
