@@ -111,6 +111,8 @@ class Reference:
         self.dirty: set[str] = set()
         self.version = 0
         """Raised by every record that changed something; for caches, not persisted."""
+        self.instruments_version = 0
+        """The same of instruments alone."""
         self._records: dict[str, ReferenceRecord] = {}
         self._ahead: dict[str, dict[str, int]] = {}
         """By natural key: records from the future, digest and event_time, until that has passed."""
@@ -165,6 +167,7 @@ class Reference:
         self._lanes.clear()
         self.dirty.add(key)
         self.version += 1
+        self.instruments_version += isinstance(record, Instrument)
         return None
 
     def _is_repeat(self, key: str, record: ReferenceRecord, time: int) -> bool:

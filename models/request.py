@@ -388,9 +388,9 @@ class Request:
     @lazy
     def factors(self) -> FactorExposure | None:
         """What the account holds of each factor before the intent; None where that cannot be had."""
-        if not self.amounts or any(self.factor_model.beta(symbol) is None for symbol in self.amounts):
+        if self.limits is None or not self.amounts or self.factor_model.unknown(self.amounts):
             return None
-        return self.factor_model.exposure(self.amounts)
+        return self.factor_model.exposure(self.amounts, sectors=self.limits.factor_max is not None)
 
     # --- what the decision rests on
 

@@ -35,8 +35,7 @@ def risk_model_unavailable(request: Request) -> Check | None:
         if isinstance(model, tuple):
             missing, short = True, {*model}
     if _asks_for_factors(limits):
-        factors = request.factor_model
-        short |= {symbol for symbol in request.amounts if factors.beta(symbol) is None}
+        short |= {*request.factor_model.unknown(request.amounts)}
     names = sorted(short)[:20]
     if not (missing or short):
         return None

@@ -47,7 +47,7 @@ class RiskModels:
 
     @property
     def _versions(self) -> Versions:
-        return self._returns.version, self._reference.version
+        return self._returns.version, self._reference.instruments_version
 
     def tail(self, symbols: Iterable[str]) -> TailModel | tuple[str, ...]:
         """Return the tail model of some symbols, in any order.
@@ -85,7 +85,7 @@ class RiskModels:
 
     def _by_sector(self) -> dict[str, list[str]]:
         """Return the symbols that have returns by their sectors."""
-        versions = (self._returns.symbols_version, self._reference.version)
+        versions = (self._returns.symbols_version, self._reference.instruments_version)
         if versions != self._members_versions:
             self._members = members_of(self._returns.sessions, self._sector)
             self._members_versions = versions

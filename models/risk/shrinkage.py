@@ -15,8 +15,8 @@ products of sums over symbols, one per date, so pi and rho cost n*T and not n*n*
     sum_ij mean_t y_i^2*y_j^2                = mean_t (sum_i y_i^2)^2
     sum_ij sqrt(s_jj/s_ii) mean_t y_i^3*y_j  = mean_t (sum_i y_i^3/sqrt(s_ii)) * (sum_j y_j*sqrt(s_jj))
 
-Covariances are exact integers, rounded to float64 once. Every other sum is rounded once, too, and so has no order, and
-all else is elementwise: the same bits on every machine.
+Covariances are exact integers, rounded to float64 once. Every other sum is rounded once, too, so it has no order. All
+else is elementwise: the same bits on every machine.
 """
 
 import math
