@@ -1,5 +1,6 @@
 """`seawall worker`."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -20,6 +21,8 @@ def worker(
     SEAWALL_APPLICATION_ID share the work. Stop one with Ctrl-C or SIGTERM. It leaves with status 70 whenever going on
     could publish something wrong: restart it, it recovers from the topics.
     """
+    # Matrices are small, and a second thread would take its core from another worker. Read when numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from streams import app
 
     raise typer.Exit(app.run(leave=leave))
