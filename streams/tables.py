@@ -119,10 +119,12 @@ class AccountTables:
 
 def changed_rows(table: str, rows: Rows, prefix: str = "") -> list[Row]:
     """Return the changed rows of one state; they count as unchanged from here on."""
-    cut = []
-    for key in sorted(rows.dirty):
-        row = rows.row(key)
-        cut.append(Row(table, (prefix + key).encode(), None if row is None else orjson.dumps(row)))
+    if not rows.dirty:
+        return []
+    cut = [
+        Row(table, (prefix + key).encode(), None if (row := rows.row(key)) is None else orjson.dumps(row))
+        for key in sorted(rows.dirty)
+    ]
     rows.dirty.clear()
     return cut
 
