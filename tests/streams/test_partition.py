@@ -1,7 +1,9 @@
 """One partition against a ledger and a store made by hand."""
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
@@ -342,3 +344,15 @@ async def test_dead_letters_go_out_with_the_next_commit() -> None:
     await bench.partition.commit()
     [letter] = bench.ledger.published(Topic.DEAD_LETTERS)
     assert letter.key == b"fills-0-0"
+
+
+async def test_nobody_keeps_the_state_of_a_partition_that_was_let_go() -> None:
+    bench = Bench()
+    state = weakref.ref(bench.partition.replica.state)
+    bench.partition.serve()
+    bench.partition.decide(_intents(0, 1, 2))
+    await bench.partition.close()
+    assert state() is not None
+    del bench
+    gc.collect()  # as `Ownership.revoked` does
+    assert state() is None
