@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from models.canonical import sha256
-from models.decisions import RiskDecision
+from models.canonical import canonical_bytes, chained, sha256
+from models.decisions import RiskDecision, TradingHalt
 
 _FIELDS: Final = RiskDecision.model_fields.keys()
 _AFTER_DIGEST: Final = b'"%s":' % min(name for name in _FIELDS if name > "digest").encode()
@@ -45,7 +45,7 @@ def claim_of(value: bytes | None) -> Claim | None:
     try:
         fields = orjson.loads(value or b"")
         digest = fields["digest"]
-        before, found, after = (value or b"").partition(b'"digest":"%b",' % digest.encode())
+        before, found, after = _around(value or b"", digest)
         as_of = Offsets(**fields["as_of"])
         claim = Claim(
             fields["account"],
@@ -72,3 +72,17 @@ def claim_of(value: bytes | None) -> Claim | None:
     ):
         return None
     return claim
+
+
+def _around(value: bytes, digest: str) -> tuple[bytes, bytes, bytes]:
+    """Return a message's bytes before, of and after its digest."""
+    return value.partition(b'"digest":"%b",' % digest.encode())
+
+
+def is_sealed(message: RiskDecision | TradingHalt, value: bytes | None) -> bool:
+    """Tell whether a record holds a decision's or halt's own bytes, and its digest is that of the others."""
+    if canonical_bytes(message) != value:
+        return False
+    before, _, after = _around(value, message.digest)
+    # A detail of the message may look like its digest; then that was cut out, and it is taken apart in full.
+    return sha256(before + after) == message.digest or sha256(chained(message)) == message.digest

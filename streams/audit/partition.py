@@ -22,12 +22,11 @@ folded; they are not taken again.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Final
 
-from models.canonical import canonical_bytes, chained, sha256
 from models.decisions import RULES, RiskDecision, TradingHalt
 from models.ledger import Chain
 from models.state import Shared, State
 from streams.audit.apart import evaluate_apart
-from streams.audit.claim import Claim, claim_of
+from streams.audit.claim import Claim, claim_of, is_sealed
 from streams.audit.judgement import Begin, Judgement, Outcome, Scope
 from streams.audit.letters import Letters
 from streams.audit.naming import Naming, key_of
@@ -318,7 +317,7 @@ class PartitionAudit:
             self._naming.goes_back(record)  # a halt that recovery published may lie apart
         if not _continues(message, chain):
             self._naming.broken_chain(record, message.seq, chain)
-        if canonical_bytes(message) != record.value or sha256(chained(message)) != message.digest:
+        if not is_sealed(message, record.value):
             self._naming.find(
                 record.place,
                 "its digest does not fit its content",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.canonical import canonical_bytes, chained, sha256
 from models.decisions import RiskDecision
-from streams.audit.claim import claim_of
+from streams.audit.claim import claim_of, is_sealed
 from streams.audit.verdict import Kind
 from streams.records import Topic
 from tests.golden.test_golden import LOGS, read
@@ -80,6 +80,26 @@ def test_what_is_sealed_and_still_no_decision(changes: dict[str, object]) -> Non
 @pytest.mark.parametrize("value", [None, b"", b"7", b"[]", b"{}", b'{"digest":7}', b"\xff", SEALED[:-1]])
 def test_other_bytes(value: bytes | None) -> None:
     assert claim_of(value) is None
+
+
+def test_a_whole_message_is_sealed_by_its_own_bytes() -> None:
+    assert is_sealed(DECISION, SEALED)
+    assert not is_sealed(DECISION, SEALED + b" ")
+    assert not is_sealed(DECISION, None)
+    other = DECISION.model_copy(update={"clock": DECISION.clock + 1})
+    assert not is_sealed(other, canonical_bytes(other))
+    halt = played().gate.all_halts[0]
+    assert is_sealed(halt, canonical_bytes(halt))
+
+
+def test_a_detail_may_look_like_the_digest() -> None:
+    digest = DECISION.digest
+    detail = {"digest": digest, "x": 1}  # it comes first, and cannot be its own decision's but by the broken digest
+    check = DECISION.checks[0].model_copy(update={"detail": detail})
+    broken = DECISION.model_copy(update={"checks": (check,)})
+    assert not is_sealed(broken, canonical_bytes(broken))
+    mended = broken.model_copy(update={"digest": sha256(chained(broken))})
+    assert is_sealed(mended, canonical_bytes(mended))
 
 
 def test_a_field_that_is_missing() -> None:
