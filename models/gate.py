@@ -5,12 +5,10 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from models.book import ZERO
 from models.canonical import SECOND_NS, canonical_bytes, sha256
 from models.checks import checks_of, run_conditions, run_sized
 from models.checks.check import Check
 from models.checks.throttle import charge
-from models.correlation import Returns
 from models.decisions import (
     RULES,
     AsOf,
@@ -23,11 +21,13 @@ from models.decisions import (
     RiskDecision,
     built,
 )
-from models.ledger import Chain, Decided
+from models.folds.book import ZERO
+from models.folds.correlation import Returns
+from models.folds.ledger import Chain, Decided
+from models.folds.reference import Reference
 from models.messages import FUTURE_TOLERANCE, OrderIntent
 from models.portfolio import Account, Portfolio
 from models.reasons import Flag, RejectReason
-from models.reference import Reference
 from models.request import Request, Size
 from models.risk.models import RiskModels
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from models.canonical import exact, ratio
-from models.correlation import Cluster, Returns, clusters, diversification
+from models.folds.correlation import Cluster, Returns, clusters, diversification
 from models.limits import Limits
 from models.wire import Exact, Name
 

@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 
-from models.book import ZERO, Book
-from models.correlation import Returns
-from models.drawdown import Drawdown
-from models.holdings import Holding, holdings_of
+from models.folds.book import ZERO, Book
+from models.folds.correlation import Returns
+from models.folds.drawdown import Drawdown
+from models.folds.ledger import Ledger
+from models.folds.reference import Reference
 from models.lazy import lazy
-from models.ledger import Ledger
 from models.messages import Instrument, LimitProfile
-from models.orders import OpenOrders, Order
-from models.prices import Prices
 from models.reasons import RejectReason
-from models.reference import Reference
 from models.risk.models import RiskModels
 from models.standing import Standing
-from models.valuation import Valuation, Valued, appraise
+from models.standing.holdings import Holding, holdings_of
+from models.standing.orders import OpenOrders, Order
+from models.standing.prices import Prices
+from models.standing.valuation import Valuation, Valued, appraise
 
 
 @dataclass(slots=True)

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.book import ZERO
 from models.canonical import DAY_NS, day_of, floor_to
-from models.correlation import Cluster
 from models.decisions import Input, Inputs, OtherInputs, Source, built
-from models.drawdown import Assessment
-from models.holdings import Holding
+from models.folds.book import ZERO
+from models.folds.correlation import Cluster
+from models.folds.drawdown import Assessment
+from models.folds.reference import SECTOR_UNKNOWN, Lane
 from models.lazy import lazy
 from models.limits import SizingMethod
 from models.messages import (
@@ -20,15 +20,15 @@ from models.messages import (
     Side,
     StrategyState,
 )
-from models.orders import Order, Together, units
 from models.portfolio import Others, Portfolio
-from models.prices import Quote
 from models.reasons import Flag, RejectReason
-from models.reference import SECTOR_UNKNOWN, Lane
 from models.risk.factors import FactorExposure, FactorModel
 from models.risk.tail import Tail, TailModel, signed_amount
 from models.sizing import PROBATION_SHARE, Sizing, size_opening
-from models.valuation import Group
+from models.standing.holdings import Holding
+from models.standing.orders import Order, Together, units
+from models.standing.prices import Quote
+from models.standing.valuation import Group
 
 REFERENCE_PRICE_TOLERANCE = Decimal("0.2")
 

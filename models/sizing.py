@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.book import ZERO
+from models.folds.book import ZERO
 from models.limits import Limits, SizingMethod
 from models.messages import OrderIntent
 from models.reasons import RejectReason

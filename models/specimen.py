@@ -10,9 +10,9 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from models.canonical import DAY_NS, SECOND_NS, canonical_bytes, sha256
+from models.folds.rows import Rows
 from models.messages import EQUITY_TICK, REFERENCE, DailyReturn, Fill, OrderIntent
 from models.refusal import Refused
-from models.rows import Rows
 from models.state import Shared, State
 
 _NOON: Final = 20_000 * DAY_NS + DAY_NS // 2  # 2024-10-04

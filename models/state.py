@@ -12,11 +12,12 @@ from pydantic import JsonValue
 
 from models.authority import EQUITY_TICKS, Verifier, refuse_all, succeed, unauthorized
 from models.canonical import canonical_bytes, day_of, exact, ratio
-from models.correlation import Returns
 from models.decisions import RULES, AsOf, RiskDecision, TradingHalt, built
-from models.drawdown import Assessment
+from models.folds.correlation import Returns
+from models.folds.drawdown import Assessment
+from models.folds.ledger import Chain
+from models.folds.reference import Reference
 from models.gate import Recorded, decide, decide_malformed
-from models.ledger import Chain
 from models.messages import (
     FUTURE_TOLERANCE,
     DailyReturn,
@@ -29,7 +30,6 @@ from models.messages import (
     ReferenceRecord,
 )
 from models.portfolio import Account, Portfolio
-from models.reference import Reference
 from models.refusal import Refusal, Refused
 from models.risk.models import RiskModels
 from models.wire import session_day

@@ -12,8 +12,8 @@ from typing import Final
 import orjson
 from aiokafka.errors import KafkaError
 
+from models.folds.reference import Reference
 from models.messages import EVERY
-from models.reference import Reference
 from models.state import State
 from streams.access import GateError, find_gate, no_broker
 from streams.codec import Codec

@@ -12,6 +12,7 @@ from aiokafka.structs import RecordMetadata
 
 from models.authority import needs_signature
 from models.canonical import canonical_bytes
+from models.folds.reference import natural_key
 from models.messages import (
     AccountTick,
     Command,
@@ -26,7 +27,6 @@ from models.messages import (
     SessionOpen,
     Statement,
 )
-from models.reference import natural_key
 from streams.access import GateError, no_broker
 from streams.config import PRODUCER_RETRY_BACKOFF_MS, Settings, kafka_arguments, load
 from streams.records import NANOSECONDS_PER_MILLISECOND, Names, Topic, TopicPartition

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from models.canonical import sha256
 from models.decisions import RULES, AsOf, RiskDecision, TradingHalt
-from models.ledger import Chain
+from models.folds.ledger import Chain
 from models.messages import Fill
 from models.refusal import Refusal, Refused
 from models.state import Shared, State

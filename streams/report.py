@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from models.canonical import exact, ratio, rounded
 from models.decisions import AccountStatus, AsOf, HaltCause, Source
-from models.drawdown import Measure, assess
+from models.folds.drawdown import Measure, assess
 from models.heatmap import Exposure, HeatMap, heat_map
 from models.limits import Limits
 from models.messages import EVERY, Side

@@ -4,6 +4,7 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
+from models.folds.reference import natural_key
 from models.messages import (
     EVERY,
     AccountRecord,
@@ -13,7 +14,6 @@ from models.messages import (
     StrategyRecord,
     StrategyState,
 )
-from models.reference import natural_key
 from models.refusal import Refused
 from streams.access import find_gate, no_broker
 from streams.codec import Codec

@@ -10,13 +10,13 @@ from typing import Final
 
 import orjson
 
-from models.book import Book
-from models.correlation import Returns
-from models.drawdown import Drawdown
-from models.ledger import Ledger
+from models.folds.book import Book
+from models.folds.correlation import Returns
+from models.folds.drawdown import Drawdown
+from models.folds.ledger import Ledger
+from models.folds.reference import Reference
+from models.folds.rows import Rows
 from models.portfolio import Account
-from models.reference import Reference
-from models.rows import Rows
 from models.state import Shared
 from streams.store import Row, Store
 

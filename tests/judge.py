@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from models.canonical import canonical_bytes, exact
 from models.decisions import AccountStatus, AsOf, DeadLetter, RiskDecision, TradingHalt
-from models.drawdown import Drawdown, assess
+from models.folds.drawdown import Drawdown, assess
+from models.folds.reference import Reference
 from models.messages import OperatorKeys
-from models.reference import Reference
 from models.state import Shared, State
 from streams.codec import Codec, decode_decision, decode_halt
 from streams.records import Record, Topic

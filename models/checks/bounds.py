@@ -9,14 +9,14 @@ from decimal import Decimal
 
 from pydantic import JsonValue
 
-from models.book import KEPT, ZERO
 from models.canonical import plain
 from models.checks.check import Check, for_openings
-from models.holdings import Holding
+from models.folds.book import KEPT, ZERO
+from models.folds.reference import SECTOR_UNKNOWN
 from models.reasons import RejectReason
-from models.reference import SECTOR_UNKNOWN
 from models.request import Money, Request, Size
-from models.spending import MARKET_MARKUP
+from models.standing.holdings import Holding
+from models.standing.spending import MARKET_MARKUP
 
 MEMBERS_SHOWN = 50
 """How many members of a cluster a decision lists: it must fit into a record, however much the account holds."""

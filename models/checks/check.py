@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from models.book import ZERO
+from models.folds.book import ZERO
 from models.reasons import RejectReason
 from models.request import Size
 

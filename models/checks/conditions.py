@@ -4,10 +4,10 @@ from decimal import Decimal
 
 from pydantic import JsonValue
 
-from models.book import UNATTRIBUTED, ZERO
 from models.checks.check import Check
 from models.decisions import AccountStatus, HaltCause
-from models.drawdown import Pair, drawdown_warnings
+from models.folds.book import UNATTRIBUTED, ZERO
+from models.folds.drawdown import Pair, drawdown_warnings
 from models.messages import OrderIntent, Side, StrategyState
 from models.reasons import RejectReason
 from models.request import Request, Size

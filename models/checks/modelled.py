@@ -10,9 +10,9 @@ from fractions import Fraction
 
 from pydantic import JsonValue
 
-from models.book import ZERO
 from models.canonical import plain, rounded
 from models.checks.check import Check, tightest
+from models.folds.book import ZERO
 from models.messages import LimitProfile
 from models.reasons import RejectReason
 from models.request import Request, Size

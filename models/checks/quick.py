@@ -4,9 +4,9 @@ They never say yes where a check fails, and may say no where all pass: then the 
 together by a test.
 """
 
-from models.book import UNATTRIBUTED
 from models.canonical import SECOND_NS
 from models.checks import conditions
+from models.folds.book import UNATTRIBUTED
 from models.request import Request, Size
 
 

@@ -3,7 +3,7 @@
 from models.canonical import SECOND_NS
 from models.checks.check import Check
 from models.decisions import Throttle, built
-from models.ledger import REPEAT_WINDOW, Like
+from models.folds.ledger import REPEAT_WINDOW, Like
 from models.reasons import RejectReason
 from models.request import Request, Size
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.correlation import Returns
-from models.panel import Flags, Integers, Series
-from models.reference import SECTOR_UNKNOWN
+from models.folds.correlation import Returns
+from models.folds.panel import Flags, Integers, Series
+from models.folds.reference import SECTOR_UNKNOWN
 from models.risk.tail import SESSIONS_MIN, scaled_amounts
 
 Exact = NDArray[Any]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.correlation import Returns
-from models.reference import SECTOR_UNKNOWN, Reference
+from models.folds.correlation import Returns
+from models.folds.reference import SECTOR_UNKNOWN, Reference
 from models.risk.factors import FactorModel, members_of
 from models.risk.tail import History, TailModel, common_history
 

@@ -25,8 +25,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.correlation import RETURN_DIGITS
-from models.panel import Integers
+from models.folds.correlation import RETURN_DIGITS
+from models.folds.panel import Integers
 
 FLOAT_EXACT_SUM = 2**53
 """Up to here float64 adds up integers exactly, in whatever order, and multiplies matrices faster than int64."""

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from models.canonical import CONTEXT, rounded
-from models.correlation import RETURN_DIGITS, Returns
-from models.panel import Flags, Integers
+from models.folds.correlation import RETURN_DIGITS, Returns
+from models.folds.panel import Flags, Integers
 from models.risk.shrinkage import Shrinkage, shrink
 
 SESSIONS_MIN = 100

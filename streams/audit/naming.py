@@ -6,7 +6,7 @@ import orjson
 
 from models.canonical import canonical_bytes, chained, sha256
 from models.decisions import AsOf, RiskDecision, TradingHalt
-from models.ledger import Chain
+from models.folds.ledger import Chain
 from streams.audit.verdict import Finding, Kind, Verdict, first_difference, likely_cause
 from streams.audit.watch import Absence
 from streams.records import Record, Topic

@@ -23,7 +23,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Final
 
 from models.decisions import RULES, RiskDecision, TradingHalt
-from models.ledger import Chain
+from models.folds.ledger import Chain
 from models.state import Shared, State
 from streams.audit.apart import evaluate_apart
 from streams.audit.claim import Claim, claim_of, is_sealed

@@ -12,8 +12,8 @@ import typer
 from streams.cli.status import APPROVED, BAD, REJECTED, SILENT, complain
 
 if TYPE_CHECKING:
+    from models.folds.reference import Reference
     from models.messages import KillSwitch, ReferenceRecord
-    from models.reference import Reference
     from streams.config import Settings
     from streams.desk import Desk
     from streams.publisher import Delivered, Message
@@ -186,7 +186,7 @@ async def refer(plan_of: "Callable[[Reference], Plan]", *, yes: bool, json: bool
 
 def in_force(reference: "Reference", sent: Sent) -> bool:
     """Tell whether `reference` says what a record said that was sent."""
-    from models.reference import natural_key
+    from models.folds.reference import natural_key
 
     message: Any = sent.message
     held = reference.record(natural_key(message))

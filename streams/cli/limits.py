@@ -10,8 +10,8 @@ import typer
 from streams.cli.acts import Actor, Json, Plan, Reason, Yes, bad, finish, refer, said_by, several
 
 if TYPE_CHECKING:
+    from models.folds.reference import Reference
     from models.messages import Instrument, LimitProfile
-    from models.reference import Reference
     from streams.limit_files import Change, LimitFile
 
 app = typer.Typer(

@@ -9,8 +9,8 @@ import typer
 from streams.cli.acts import Actor, Json, Plan, Reason, Yes, compose, described, refer, said_by, several
 
 if TYPE_CHECKING:
+    from models.folds.reference import Reference
     from models.messages import StrategyRecord
-    from models.reference import Reference
 
 app = typer.Typer(
     help="Say which strategies may open positions, and with how much.",

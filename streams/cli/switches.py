@@ -9,8 +9,8 @@ import typer
 from streams.cli.acts import Actor, Json, Plan, Reason, Yes, bad, compose, named, refer, said_by, several
 
 if TYPE_CHECKING:
+    from models.folds.reference import Reference
     from models.messages import KillSwitch
-    from models.reference import Reference
 
 Scope = Annotated[str, typer.Argument(metavar="SCOPE", help="GLOBAL, ACCOUNT, STRATEGY or SYMBOL.")]
 Target = Annotated[
@@ -100,8 +100,8 @@ def _switch(scope: str, target: str | None, mode: str, *, engaged: bool, said: d
 
 
 def _own(reference: "Reference", switch: "KillSwitch") -> "KillSwitch | None":
+    from models.folds.reference import natural_key
     from models.messages import KillSwitch
-    from models.reference import natural_key
 
     held = reference.record(natural_key(switch))
     assert held is None or isinstance(held, KillSwitch)
@@ -234,8 +234,8 @@ def allow(
 
 
 def _allowance(reference: "Reference", symbol: str, account: str | None, said: dict[str, object]) -> Plan:
+    from models.folds.reference import natural_key
     from models.messages import EVERY, Restricted
-    from models.reference import natural_key
     from streams.records import Topic
 
     record: Restricted = compose(

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from models.canonical import exact
 from models.decisions import AccountStatus, DecisionStatus, RiskDecision, TradingHalt
-from models.drawdown import Drawdown
+from models.folds.drawdown import Drawdown
 from models.limits import Limits
 from models.messages import EVERY, KillMode
 from models.portfolio import Portfolio

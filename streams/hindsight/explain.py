@@ -13,9 +13,9 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from models.book import ZERO
 from models.canonical import canonical_bytes, exact
 from models.decisions import RULES, CheckResult, Outcome, RiskDecision, Source
+from models.folds.book import ZERO
 from models.gate import EVENT_TIME_LAG_MAX, findings, judge
 from models.messages import FUTURE_TOLERANCE, OrderIntent
 from models.portfolio import Portfolio

@@ -14,9 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from models.book import Book
 from models.canonical import DAY_NS, SECOND_NS, canonical_bytes, exact, plain
 from models.decisions import RiskDecision, TradingHalt
+from models.folds.book import Book
 from models.messages import Fill, OperatorKeys, Statement
 from models.refusal import Refused
 from models.state import State

@@ -22,9 +22,10 @@ from typing import Final, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from models.book import KEPT, ZERO
 from models.canonical import canonical_bytes, ratio
 from models.decisions import DecisionStatus, RiskDecision
+from models.folds.book import KEPT, ZERO
+from models.folds.reference import Reference
 from models.limits import Limits
 from models.messages import (
     AccountTick,
@@ -38,7 +39,6 @@ from models.messages import (
     Side,
 )
 from models.portfolio import Portfolio
-from models.reference import Reference
 from models.request import Request
 from models.state import Shared, State
 from streams.access import GateError

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.book import ZERO
 from models.canonical import ratio
 from models.decisions import DecisionStatus, RiskDecision
-from models.drawdown import Drawdown, PeakLoss, Reset
+from models.folds.book import ZERO
+from models.folds.drawdown import Drawdown, PeakLoss, Reset
 
 POINTS_MAX = 400
 """A path keeps at most this many points, evenly thinned, and its last one."""

@@ -10,9 +10,9 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
-from models.book import ZERO
 from models.canonical import exact
 from models.decisions import RULES, AccountStatus, DecisionStatus, RiskDecision
+from models.folds.book import ZERO
 from models.limits import Limits
 from models.messages import Instrument, OperatorKeys, OrderIntent, Side
 from models.refusal import Refused

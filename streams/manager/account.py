@@ -15,8 +15,9 @@ from typing import Any, Final, Self
 
 from models.canonical import SECOND_NS, exact
 from models.decisions import AccountStatus, AsOf, DecisionStatus, RiskDecision
-from models.drawdown import assess
-from models.ledger import EXPIRY_GRACE
+from models.folds.drawdown import assess
+from models.folds.ledger import EXPIRY_GRACE
+from models.folds.reference import Reference
 from models.limits import Limits
 from models.messages import (
     FUTURE_TOLERANCE,
@@ -32,10 +33,9 @@ from models.messages import (
     SessionOpen,
     Side,
 )
-from models.orders import Order, open_orders
 from models.portfolio import Account
 from models.reasons import RejectReason
-from models.reference import Reference
+from models.standing.orders import Order, open_orders
 from streams.access import GateError
 from streams.client import DECISION_AGE_MAX, DecisionLateError, DecisionTimeoutError, RiskGateClient
 from streams.config import Settings

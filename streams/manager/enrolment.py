@@ -7,9 +7,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from models.canonical import plain, sha256
+from models.folds.reference import Reference
 from models.limits import Limits, SizingMethod
 from models.messages import EVERY, AccountRecord, LimitProfile, ReferenceRecord
-from models.reference import Reference
 from streams.access import GateError
 from streams.manager.figures import Figure, decimal_of, fraction_of
 

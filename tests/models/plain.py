@@ -3,15 +3,15 @@
 from decimal import Decimal
 from typing import Any
 
-from models.book import KEPT, ZERO
 from models.decisions import Source
-from models.executions import Execution
-from models.holdings import Holding, holdings_of
-from models.ledger import EXPIRY_GRACE
+from models.folds.book import KEPT, ZERO
+from models.folds.executions import Execution
+from models.folds.ledger import EXPIRY_GRACE
 from models.messages import OrderType
-from models.orders import Order, Together, fills, open_orders
 from models.portfolio import Account, Portfolio
 from models.reasons import RejectReason
+from models.standing.holdings import Holding, holdings_of
+from models.standing.orders import Order, Together, fills, open_orders
 
 
 class Plain:

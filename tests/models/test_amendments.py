@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.book import KEPT, Book
 from models.canonical import CONTEXT, DAY_NS, canonical_bytes
-from models.executions import Execution
+from models.folds.book import KEPT, Book
+from models.folds.executions import Execution
 from models.messages import Fill
 from tests.models.operations import operations
 from tests.models.test_book import T0, fill, fold, positions

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from models.book import KEPT, Book
 from models.canonical import DAY_NS, SECOND_NS, canonical_bytes
-from models.ledger import EXPIRY_GRACE, Ledger
+from models.folds.book import KEPT, Book
+from models.folds.ledger import EXPIRY_GRACE, Ledger
+from models.folds.reports import Families, Report
 from models.messages import Fill, Side
-from models.reports import Families, Report
 from tests.models.world import World, approved, numbers
 
 DAY = DAY_NS // SECOND_NS

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.book import KEPT, Book
 from models.canonical import CONTEXT, DAY_NS, canonical_bytes
+from models.folds.book import KEPT, Book
 from models.messages import Fill, Side
 from models.refusal import Refusal
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from models.book import Book
 from models.canonical import DAY_NS, SECOND_NS, canonical_bytes
 from models.decisions import Outcome, Replacement, RiskDecision
+from models.folds.book import Book
+from models.folds.ledger import Ledger
 from models.gate import intent_digest
-from models.ledger import Ledger
 from models.portfolio import Portfolio
 from models.reasons import RejectReason as Reason
 from tests.models.test_bounds import LOOSE

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.correlation import UNKNOWN, Cluster, Correlation, Returns, clusters, diversification
-from models.links import FLOAT_EXACT_MAX, Member, Moments, linked_pairs, moments
+from models.folds.correlation import UNKNOWN, Cluster, Correlation, Returns, clusters, diversification
+from models.folds.links import FLOAT_EXACT_MAX, Member, Moments, linked_pairs, moments
 from models.messages import DailyReturn
 
 FIRST = 14_000

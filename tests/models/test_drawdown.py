@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.canonical import DAY_NS, SECOND_NS, exact
 from models.decisions import AccountStatus, HaltCause
-from models.drawdown import HEAD, PEAK_MAX, Assessment, Drawdown, Mark, Pair, assess
+from models.folds.drawdown import HEAD, PEAK_MAX, Assessment, Drawdown, Mark, Pair, assess
 from models.limits import Limits
 from models.messages import EquityMark, OperatorHalt, PriceMark, Resume, SessionOpen, Statement
 

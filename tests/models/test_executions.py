@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.book import Book
 from models.canonical import CONTEXT, DAY_NS, canonical_bytes
-from models.executions import VIEWS_KEPT, Execution, OrderReports, Reported
+from models.folds.book import Book
+from models.folds.executions import VIEWS_KEPT, Execution, OrderReports, Reported
+from models.folds.timeline import Timeline
 from models.messages import ExecutionType, Side
-from models.timeline import Timeline
 from tests.models.operations import operations
 from tests.models.test_book import T0, fill, fold, save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.folds.reports import Report
     from models.messages import Fill
-    from models.reports import Report
 
 SYMBOLS = ("S", "T")
 IDS = ("i", "j")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import linregress
 
 from models.canonical import exact
-from models.correlation import Returns
-from models.panel import Series as Rows
-from models.panel import Session
-from models.reference import SECTOR_UNKNOWN
+from models.folds.correlation import Returns
+from models.folds.panel import Series as Rows
+from models.folds.panel import Session
+from models.folds.reference import SECTOR_UNKNOWN
 from models.risk.factors import Coefficient, FactorModel, _means, _residuals, factor_model
 from models.risk.tail import SESSIONS_MIN
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.canonical import canonical_bytes, exact
-from models.correlation import Returns
+from models.folds.correlation import Returns
 from models.heatmap import Exposure, HeatMap, Level, Tier, heat, heat_map, tier
 from models.limits import Limits
 from models.messages import DailyReturn

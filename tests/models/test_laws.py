@@ -10,15 +10,15 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.book import Book
 from models.canonical import canonical_bytes
-from models.correlation import Returns
 from models.decisions import DecisionStatus, Outcome, RiskDecision
-from models.drawdown import Drawdown
-from models.ledger import Ledger
+from models.folds.book import Book
+from models.folds.correlation import Returns
+from models.folds.drawdown import Drawdown
+from models.folds.ledger import Ledger
+from models.folds.reference import Reference
 from models.messages import OrderIntent
 from models.portfolio import Account, Portfolio
-from models.reference import Reference
 from models.state import AccountsInMemory, Shared, State
 from tests.models.world import World
 

@@ -16,21 +16,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from models.book import Book
 from models.canonical import SECOND_NS, canonical_bytes, exact
 from models.checks import CONDITIONS, OPENING_CONDITIONS
 from models.checks.check import Check
 from models.checks.quick import conditions_pass, opening_passes
-from models.correlation import Returns
 from models.decisions import AccountStatus, DecisionStatus, RiskDecision
-from models.drawdown import Drawdown, assess
-from models.ledger import Ledger
+from models.folds.book import Book
+from models.folds.correlation import Returns
+from models.folds.drawdown import Drawdown, assess
+from models.folds.ledger import Ledger
+from models.folds.reference import Reference
+from models.folds.rows import Rows
 from models.messages import OrderIntent
 from models.portfolio import Account, Portfolio
 from models.reasons import RejectReason as Reason
-from models.reference import Reference
 from models.request import Request
-from models.rows import Rows
 from models.state import AccountsInMemory, Shared, State
 from tests.models.plain import Plain
 from tests.models.world import NOON_DATE, World

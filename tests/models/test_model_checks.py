@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from models.canonical import plain
-from models.correlation import Returns
 from models.decisions import CheckResult, Outcome, RiskDecision
-from models.holdings import Holding
+from models.folds.correlation import Returns
+from models.folds.reference import Reference
 from models.portfolio import Portfolio
 from models.reasons import RejectReason as Reason
-from models.reference import Reference
 from models.risk.models import TAIL_MODELS_KEPT, RiskModels
 from models.risk.tail import Tail, TailModel
+from models.standing.holdings import Holding
 from tests.models.test_bounds import LOOSE
 from tests.models.world import NOON_DATE, World, approved, numbers
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.canonical import exact
-from models.correlation import SESSIONS_KEPT, Returns, clusters
+from models.folds.correlation import SESSIONS_KEPT, Returns, clusters
+from models.folds.panel import Panel, Series, Session
+from models.folds.reference import Reference
 from models.messages import REFERENCE, DailyReturn
-from models.panel import Panel, Series, Session
-from models.reference import Reference
 from models.risk.models import RiskModels
 from models.risk.tail import TailModel
 from tests.models.operations import operations

@@ -16,10 +16,9 @@ from scipy.optimize import linprog
 from scipy.stats import norm
 
 from models.canonical import exact, rounded
-from models.correlation import Returns
-from models.holdings import Holding
+from models.folds.correlation import Returns
+from models.folds.panel import Session
 from models.messages import DailyReturn
-from models.panel import Session
 from models.risk.tail import (
     QUANTILE,
     SESSIONS_MIN,
@@ -29,6 +28,7 @@ from models.risk.tail import (
     largest_passing,
     signed_amount,
 )
+from models.standing.holdings import Holding
 
 FIRST = 14_000
 PERCENT = 10**5

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from models.drawdown import Drawdown
-from models.ledger import Ledger as AccountLedger
+from models.folds.drawdown import Drawdown
+from models.folds.ledger import Ledger as AccountLedger
 from streams import checkpoint, recovery
 from streams.ledger import Ledger
 from streams.ownership import Ownership

@@ -9,8 +9,8 @@ from typing import TypeVar
 import pandas as pd
 import pytest
 
-from models.correlation import SESSIONS_KEPT
 from models.decisions import AccountStatus, DecisionStatus, HaltCause, RiskDecision
+from models.folds.correlation import SESSIONS_KEPT
 from models.messages import (
     REFERENCE,
     ExecutionType,

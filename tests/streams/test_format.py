@@ -7,12 +7,13 @@ from typing import Any, get_args
 
 import pytest
 
-from models import drawdown, messages
-from models.book import Book
-from models.drawdown import Drawdown
-from models.ledger import Approval, Decided, Ledger
-from models.reference import Reference
-from models.reports import Report
+from models import messages
+from models.folds import drawdown
+from models.folds.book import Book
+from models.folds.drawdown import Drawdown
+from models.folds.ledger import Approval, Decided, Ledger
+from models.folds.reference import Reference
+from models.folds.reports import Report
 from models.specimen import specimen
 from streams.store import FORMAT, format_of_rows
 
@@ -87,11 +88,11 @@ def _another_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _another_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows are spelled as before, and say something else."""
-    monkeypatch.setattr("models.drawdown.JUMP_MAX", drawdown.JUMP_MAX / 1000)
+    monkeypatch.setattr("models.folds.drawdown.JUMP_MAX", drawdown.JUMP_MAX / 1000)
 
 
 def _another_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.book.KEPT", 30 * 86_400 * 10**9)
+    monkeypatch.setattr("models.folds.book.KEPT", 30 * 86_400 * 10**9)
 
 
 def _other_rules(monkeypatch: pytest.MonkeyPatch) -> None:

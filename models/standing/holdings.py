@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.book import ZERO
+from models.folds.book import ZERO
 from models.messages import Side
-from models.orders import Order, Together, units
+from models.standing.orders import Order, Together, units
 
 
 class Holding(NamedTuple):

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from decimal import Decimal
 
-from models.book import ZERO, Book
-from models.executions import Execution
-from models.ledger import Approval, Ledger
+from models.folds.book import ZERO, Book
+from models.folds.executions import Execution
+from models.folds.ledger import Approval, Ledger
+from models.folds.reference import Reference
 from models.messages import OrderType, Side
-from models.orders import OpenOrders, Order, Together
-from models.reference import Reference
+from models.standing.orders import OpenOrders, Order, Together
 
 MARKET_MARKUP = Decimal("1.01")
 """What a MARKET order may cost above its price."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from models.book import KEPT, ZERO, Book
-from models.ledger import EXPIRY_GRACE, Approval, Ledger
+from models.folds.book import KEPT, ZERO, Book
+from models.folds.ledger import EXPIRY_GRACE, Approval, Ledger
 from models.messages import Side
 
 NEVER: Final = -1

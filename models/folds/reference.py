@@ -301,7 +301,7 @@ class Reference:
         return record
 
     def row(self, key: str) -> JsonValue:
-        """Return a row as models.rows.Rows describes it."""
+        """Return a row as models.folds.rows.Rows describes it."""
         record: JsonValue = orjson.loads(canonical_bytes(self._records[key]))
         return {"record": record, "ahead": {**self._ahead.get(key, {})}}
 

@@ -12,12 +12,12 @@ from typing import Any, Self
 from pydantic import JsonValue
 
 from models.canonical import DAY_NS, canonical_bytes, exact, plain, sha256
-from models.executions import NO_REPORTS, Execution, OrderReports, Reported
+from models.folds.executions import NO_REPORTS, Execution, OrderReports, Reported
+from models.folds.reports import BUSTED, CORRECTED, TRADE, Families, Family, Report, identity, report_of
+from models.folds.timeline import Timeline
+from models.folds.touched import Touched
 from models.messages import ExecutionType, Fill, Side
 from models.refusal import Refusal
-from models.reports import BUSTED, CORRECTED, TRADE, Families, Family, Report, identity, report_of
-from models.timeline import Timeline
-from models.touched import Touched
 
 KEPT = 7 * DAY_NS
 """How far behind the account's newest fill a report may lie, and is kept singly."""
@@ -291,7 +291,7 @@ class Book:
         return 1 + len(self._base) + len(self._reports)
 
     def row(self, key: str) -> JsonValue:
-        """Return a row as models.rows.Rows describes it."""
+        """Return a row as models.folds.rows.Rows describes it."""
         if key == "":
             return {"clock": self.clock}
         if key[0] == "b":

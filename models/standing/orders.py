@@ -6,9 +6,9 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from models.book import ZERO, Book
-from models.executions import Execution
-from models.ledger import EXPIRY_GRACE, Approval, Ledger
+from models.folds.book import ZERO, Book
+from models.folds.executions import Execution
+from models.folds.ledger import EXPIRY_GRACE, Approval, Ledger
 from models.messages import Side
 
 

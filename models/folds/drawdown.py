@@ -15,10 +15,10 @@ from pydantic import JsonValue, TypeAdapter
 
 from models.canonical import DAY_NS, ceil_ratio, day_of, plain
 from models.decisions import AccountStatus, HaltCause
+from models.folds.rows import Rows
+from models.folds.touched import Touched
 from models.limits import Limits
 from models.messages import AccountTick, EquityMark, Resume, SessionOpen, Statement
-from models.rows import Rows
-from models.touched import Touched
 from models.wire import Exact, session_day
 
 ZERO = Decimal(0)

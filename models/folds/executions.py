@@ -6,9 +6,9 @@ An answer is kept up to date report by report, so it costs the same however many
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from models.folds.reports import Report
+from models.folds.timeline import Timeline
 from models.messages import ExecutionType, Side
-from models.reports import Report
-from models.timeline import Timeline
 
 ZERO: Final = Decimal(0)
 

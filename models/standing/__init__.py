@@ -7,18 +7,18 @@ folded since. It serves speed only; derived afresh it is the same.
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from models.book import Book
-from models.correlation import Returns
-from models.drawdown import NORMAL, Assessment, Drawdown, assess
-from models.ledger import Ledger
+from models.folds.book import Book
+from models.folds.correlation import Returns
+from models.folds.drawdown import NORMAL, Assessment, Drawdown, assess
+from models.folds.ledger import Ledger
+from models.folds.reference import Bound, Reference
+from models.folds.touched import Touched
 from models.limits import Limits
-from models.oddities import Oddities
-from models.orders import OpenOrders
-from models.prices import Prices
-from models.reference import Bound, Reference
-from models.spending import Spending
-from models.touched import Touched
-from models.valuation import Valuation
+from models.standing.oddities import Oddities
+from models.standing.orders import OpenOrders
+from models.standing.prices import Prices
+from models.standing.spending import Spending
+from models.standing.valuation import Valuation
 
 
 class Standing:

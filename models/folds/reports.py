@@ -58,7 +58,7 @@ def identity(fill: Fill) -> str:
 
 
 def report_of(fill: Fill, *, key: str, offset: int, event_time: int, raw: bytes | None) -> Report:
-    """Return what is kept of a message; `key` is its identity, the rest as in `models.book.Book.fold`."""
+    """Return what is kept of a message; `key` is its identity, the rest as in `models.folds.book.Book.fold`."""
     replaced = fill.execution_type is ExecutionType.REPLACED
     return Report(
         key=key,

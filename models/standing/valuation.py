@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.book import ZERO, Book
 from models.canonical import DAY_NS
-from models.correlation import Cluster, Returns
-from models.drawdown import Drawdown
-from models.holdings import Holding
+from models.folds.book import ZERO, Book
+from models.folds.correlation import Cluster, Returns
+from models.folds.drawdown import Drawdown
+from models.folds.reference import SECTOR_UNKNOWN, Reference
 from models.messages import Side
-from models.orders import OpenOrders
-from models.prices import Prices, Quote
 from models.reasons import RejectReason
-from models.reference import SECTOR_UNKNOWN, Reference
+from models.standing.holdings import Holding
+from models.standing.orders import OpenOrders
+from models.standing.prices import Prices, Quote
 
 
 class Valued(NamedTuple):

@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import JsonValue
 
 from models.canonical import plain
-from models.links import Member, Window, six_places
+from models.folds.links import Member, Window, six_places
+from models.folds.panel import Panel, Session
+from models.folds.rows import Rows
 from models.messages import DailyReturn
-from models.panel import Panel, Session
-from models.rows import Rows
 from models.wire import session_day
 
 SESSIONS_KEPT = 250

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.panel import Flags, Integers, Panel
+from models.folds.panel import Flags, Integers, Panel
 
 WINDOW = 30
 """Session dates that a correlation looks at."""

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
 
-from models.book import KEPT
 from models.canonical import GENESIS_DIGEST, SECOND_NS, plain
 from models.decisions import AccountStatus, DecisionStatus, HaltCause, Replacement, RiskDecision, TradingHalt
+from models.folds.book import KEPT
+from models.folds.touched import Touched
 from models.messages import OrderType, Side
 from models.reasons import RejectReason
-from models.touched import Touched
 
 EXPIRY_GRACE = 60 * SECOND_NS
 """How long after expires_at an order's remaining stays reserved."""
@@ -267,7 +267,7 @@ class Ledger:
         return 2 + len(self.decided) + len(self.approvals) + len(self.strategy_buckets)
 
     def row(self, key: str) -> JsonValue:
-        """Return a row as models.rows.Rows describes it."""
+        """Return a row as models.folds.rows.Rows describes it."""
         if key == "":
             return {
                 "seq": self.decisions.seq,

@@ -3,11 +3,11 @@
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.book import Book
 from models.canonical import DAY_NS, day_of
-from models.correlation import Returns
 from models.decisions import Source
-from models.drawdown import Drawdown
+from models.folds.book import Book
+from models.folds.correlation import Returns
+from models.folds.drawdown import Drawdown
 from models.reasons import RejectReason
 
 FALLBACK_DAYS = 5

@@ -1,0 +1,1 @@
+"""The tables: each a fold of one topic, kept as rows."""
