@@ -29,6 +29,8 @@ class Table:
     rows: list[dict[str, Any]] = field(default_factory=list)
     profile: str = ""
     """Where the time goes, if that was asked for."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What plots are drawn from, if that is more than the rows."""
 
     def show(self, console: Console) -> None:
         """Print it."""
@@ -44,10 +46,18 @@ class Table:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` writes."""
-        return {"title": self.title, "how": self.how, "rows": self.rows, "profile": self.profile}
+        return {
+            "title": self.title,
+            "how": self.how,
+            "rows": self.rows,
+            "profile": self.profile,
+            "data": self.data,
+        }
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:,.1f}" if value >= 1 else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

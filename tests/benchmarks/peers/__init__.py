@@ -1,0 +1,28 @@
+"""Other stream processors on the same broker, with the same driver and the same records. README.md says how."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.drive import run
+from tests.benchmarks.figures import Table, say
+from tests.benchmarks.peers.compare import NAME, nautilus, table_of
+from tests.kafka import start_broker
+
+__all__ = ("NAME", "measure")
+
+
+def measure(scale: float) -> Table:
+    """Measure all peers; below a scale of 0.5 the most important ones. The first time it fetches them."""
+    # A topic that was just made has no leader yet; the client asks again, and says so loudly.
+    logging.getLogger("aiokafka.consumer.fetcher").setLevel(logging.CRITICAL)
+    broker = start_broker(os.environ, say)
+    try:
+        with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
+            table = run(table_of(broker.bootstrap, Path(folder), scale))
+    finally:
+        broker.stop()
+    table.rows.append(nautilus(scale))
+    table.how += f" Broker: {broker}."
+    return table

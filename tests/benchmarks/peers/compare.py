@@ -1,0 +1,306 @@
+"""Measures every peer on one broker with one driver."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+from aiokafka.partitioner import murmur2
+
+from tests.benchmarks import inputs
+from tests.benchmarks.drive import Driver, Log, Send, SilentError, create_topics, delete_topics, write
+from tests.benchmarks.figures import Table, say
+from tests.benchmarks.peers import supply
+from tests.benchmarks.peers.stage import Stage
+from tests.benchmarks.peers.variants import BARE, SWEEP, VARIANTS, Places, Variant
+from tests.kafka_supply import NoBrokerError, run
+
+NAME: Final = "peers"
+TITLE: Final = "Peers: a stage that hands records on, from Kafka to Kafka"
+HOW: Final = (
+    "Every stage is a process of its own and hands each record on as it came, on one broker, with one driver and the"
+    " same records: order intents of 250 bytes of 1,000 accounts in 4 partitions. p50, p99: from sending to"
+    " reading the answer, read-committed, at 1,000 records per second; / bare: divided by the plain loop's, measured"
+    " just before and just after. records/s: from a backlog, after its first third, by the broker's clock; CPU us: of"
+    " the stage's process for each of these records. What is not named in a configuration is the default, except that"
+    " each starts at the beginning of its topic and logs warnings alone."
+)
+COLUMNS: Final = ("p50 ms", "p99 ms", "p50 / bare", "p99 / bare", "records/s", "rate / bare", "CPU us", "CPU / bare")
+PERCENT: Final = (*range(100), 99.5, 99.9, 100)
+LEAST_SHARE: Final = 0.25
+"""Of a backlog, at the smallest scale."""
+WHOLE: Final = 0.5
+"""From this scale on every variant is measured."""
+FEW: Final = (1, 1_000)
+PARTITIONS: Final = 4
+ACCOUNTS: Final = 1_000
+RATE: Final = 1_000
+"""Records per second while latencies are measured."""
+ORDERS: Final = 200_000
+NAUTILUS_TIMEOUT: Final = 120.0
+POLL: Final = 0.1
+DRAINED: Final = 0.5
+"""Seconds without a new answer after which a backlog is done with."""
+DRAIN_TIMEOUT: Final = 20.0
+
+
+class Intents:
+    """Order intents of about 200 bytes, each with an id of its own, from one account after the other."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._numbers = itertools.count()
+        accounts = [f"A-{number:06}" for number in range(ACCOUNTS)]
+        self._texts = [_text(account) for account in accounts]
+        self._keys = [account.encode() for account in accounts]
+        self._partitions = [(int(murmur2(key)) & 0x7FFFFFFF) % PARTITIONS for key in self._keys]
+
+    def __iter__(self) -> Iterator[Send]:
+        """Yield them without end."""
+        return (send for _, send in self.placed())
+
+    def placed(self) -> Iterator[tuple[int, Send]]:
+        """Yield them without end, each with its partition."""
+        for number in self._numbers:
+            account = number % ACCOUNTS
+            name = f"i-{number:09}"
+            value = name.encode().join(self._texts[account])
+            yield self._partitions[account], Send(self._topic, self._keys[account], value, name)
+
+
+def _answered(answer: Any) -> str:
+    name: str = orjson.loads(answer.value)["intent_id"]
+    return name
+
+
+def _text(account: str) -> tuple[bytes, bytes]:
+    """Return what stands before and after an intent's id."""
+    filled = inputs.intent(account, 0, intent_id="?").model_dump(mode="json", exclude_none=True)
+    before, _, after = orjson.dumps(filled, option=orjson.OPT_SORT_KEYS).partition(b"?")
+    return before, after
+
+
+class Running:
+    """A peer that runs and has answered."""
+
+    def __init__(self, places: Places, stage: Stage) -> None:
+        self._places = places
+        self._stage = stage
+        self._intents = Intents(places.source)
+
+    def _driver(self) -> Driver:
+        return Driver(self._places.bootstrap, self._places.answers, _answered)
+
+    async def answered(self) -> None:
+        """Return when it answers."""
+        async with self._driver() as driver:
+            await driver.wait(iter(self._intents), alive=self._stage.alive)
+
+    async def latencies(self, *, seconds: float, warm_up: float) -> list[float]:
+        """Return the latencies of records at a steady rate, ms."""
+        async with self._driver() as driver:
+            return await driver.latencies(self._intents, rate=RATE, seconds=seconds, warm_up=warm_up)
+
+    async def drain(self, count: int) -> tuple[float, float]:
+        """Return the records per second from a backlog, and the CPU microseconds of each; its first third is warm-up.
+
+        The stage is frozen while the backlog is written. When an answer was written is told by the broker.
+        """
+        async with Log(self._places.bootstrap, self._places.answers) as log:
+            starts = await log.ends()
+            self._stage.pause()
+            await write(self._places.bootstrap, itertools.islice(self._intents.placed(), count))
+            self._stage.resume()
+            ends, used = await self._drained(log, starts, count)
+            times = np.sort([record.timestamp / 1e3 async for record in log.records(starts, ends)])
+        if not len(times):
+            raise SilentError(f"nothing of a backlog was answered within {DRAIN_TIMEOUT:g} s")
+        first, last = times[0], times[-1]
+        since = first + (last - first) / 3
+        counted = np.count_nonzero(times > since)
+        clock, cpu = np.array(used).T
+        seconds = np.interp(last, clock, cpu) - np.interp(since, clock, cpu)
+        return float(counted / (last - since)), float(seconds / counted * 1e6)
+
+    async def _drained(
+        self, log: Log, starts: dict[Any, int], count: int
+    ) -> tuple[dict[Any, int], list[tuple[float, float]]]:
+        """Wait for the answers; return the log's ends, and the CPU seconds used at times."""
+        used = []
+        ends, grown = starts, time.monotonic()
+        deadline = grown + DRAIN_TIMEOUT
+        while time.monotonic() < deadline:
+            used.append((time.time(), self._stage.cpu()))
+            now = await log.ends()
+            if now != ends:
+                ends, grown = now, time.monotonic()
+            all_answered = sum(ends.values()) - sum(starts.values()) >= count
+            if all_answered and time.monotonic() - grown > DRAINED:
+                break
+            await asyncio.sleep(POLL)
+        return ends, used
+
+
+class Bench:
+    """One broker and all that runs on it, one after the other.
+
+    Args:
+        bootstrap: host:port of the broker.
+        folder: For the stages' states and logs.
+    """
+
+    def __init__(self, bootstrap: str, folder: Path) -> None:
+        self._bootstrap = bootstrap
+        self._folder = folder
+        self._numbers = itertools.count()
+
+    @asynccontextmanager
+    async def running(self, variant: Variant) -> AsyncIterator[Running]:
+        """Yield a peer that runs and has answered once.
+
+        Raises:
+            NoBrokerError: If it cannot be had.
+            SilentError: If it does not answer, then or later.
+        """
+        name = f"peer-{next(self._numbers)}"
+        places = Places(self._bootstrap, f"{name}-in", f"{name}-out", name, self._folder / name)
+        places.folder.mkdir()
+        command = variant.command(places)
+        await create_topics(
+            self._bootstrap,
+            places.source,
+            places.answers,
+            partitions=PARTITIONS,
+            **{"message.timestamp.type": "LogAppendTime"},
+        )
+        with Stage(command, places.folder) as stage:
+            running = Running(places, stage)
+            try:
+                await running.answered()
+                yield running
+            except SilentError as error:
+                raise SilentError(f"{error}\n{stage.log}") from error
+        await delete_topics(self._bootstrap, places.source, places.answers)
+
+
+class Measured(NamedTuple):
+    """A peer's figures."""
+
+    latencies: list[float]
+    """Milliseconds."""
+    rate: float
+    """Records per second from a backlog."""
+    cpu: float
+    """Microseconds of each."""
+
+
+async def table_of(bootstrap: str, folder: Path, scale: float) -> Table:
+    """Return the table of all that run on one broker, the plain loop first.
+
+    The loop runs all the time, and its latency is measured again between any two peers: the machine may have changed.
+    """
+    bench = Bench(bootstrap, folder)
+    seconds, share = max(1.5, 6 * scale), max(LEAST_SHARE, scale)
+    whole = scale >= WHOLE
+    measured: list[tuple[Variant, Measured | Exception]] = []
+    async with bench.running(BARE) as loop:
+        # A broker whose JVM has just started is several times slower.
+        await loop.drain(round(BARE.backlog * share))
+        await loop.latencies(seconds=2 * seconds, warm_up=0)
+        limit = Measured([], *await loop.drain(round(BARE.backlog * share)))
+        beside = [await loop.latencies(seconds=seconds, warm_up=seconds / 4)]
+        for variant in VARIANTS:
+            if whole or variant.main:
+                say(f"{variant.system}, {variant.configuration}")
+                try:
+                    measured.append((variant, await _measure(bench, variant, seconds, share)))
+                except (NoBrokerError, SilentError) as error:
+                    measured.append((variant, error))
+                beside.append(await loop.latencies(seconds=seconds, warm_up=seconds / 4))
+    table = Table(NAME, TITLE, HOW)
+    pooled = limit._replace(latencies=list(itertools.chain(*beside)))
+    _add(table, BARE, pooled, pooled)
+    for (variant, found), before, after in zip(measured, beside[:-1], beside[1:], strict=True):
+        if isinstance(found, Measured):
+            _add(table, variant, found, limit._replace(latencies=before + after))
+        else:
+            table.rows.append(_row(variant.system, f"{variant.configuration}: not measured: {_reason(found)}"))
+    table.data["throughput by records per transaction"] = [
+        {"records per transaction": records, **await _swept(bench, SWEEP[records], share)}
+        for records in SWEEP
+        if whole or records in FEW
+    ]
+    return table
+
+
+async def _measure(bench: Bench, variant: Variant, seconds: float, share: float) -> Measured:
+    async with bench.running(variant) as peer:
+        # The backlog first: it warms a JVM.
+        rate, cpu = await peer.drain(round(variant.backlog * share))
+        return Measured(await peer.latencies(seconds=seconds, warm_up=seconds / 2), rate, cpu)
+
+
+async def _swept(bench: Bench, variant: Variant, share: float) -> dict[str, float]:
+    say(f"{variant.system}, {variant.configuration}")
+    async with bench.running(variant) as loop:
+        rate, cpu = await loop.drain(round(variant.backlog * share))
+    return {"records/s": rate, "CPU us": cpu}
+
+
+def _add(table: Table, variant: Variant, measured: Measured, limit: Measured) -> None:
+    middle, high = np.percentile(measured.latencies, (50, 99))
+    limit_middle, limit_high = np.percentile(limit.latencies, (50, 99))
+    table.rows.append(
+        _row(
+            variant.system,
+            variant.configuration,
+            float(middle),
+            float(high),
+            float(middle / limit_middle),
+            float(high / limit_high),
+            measured.rate,
+            measured.rate / limit.rate,
+            measured.cpu,
+            measured.cpu / limit.cpu,
+        )
+    )
+    table.data.setdefault("latency", []).append(
+        {
+            "system": variant.system,
+            "configuration": variant.configuration,
+            "percent": list(PERCENT),
+            "ms": np.percentile(measured.latencies, PERCENT).tolist(),
+        }
+    )
+
+
+def _row(system: str, configuration: str, *figures: float) -> dict[str, Any]:
+    return {"system": system, "configuration": configuration, **dict(zip_longest(COLUMNS, figures))}
+
+
+def _reason(error: Exception) -> str:
+    """Return the first and the last line of what an error says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys((lines[0], lines[-1])))
+
+
+def nautilus(scale: float) -> dict[str, Any]:
+    """Return the row of NautilusTrader's risk engine: CPU time alone, since nothing is between the caller and it."""
+    system = "NautilusTrader's RiskEngine"
+    try:
+        orders = str(round(ORDERS * max(LEAST_SHARE, scale)))
+        text = run([supply.python("nautilus"), supply.HERE / "nautilus.py", orders], supply.HERE, NAUTILUS_TIMEOUT)
+    except NoBrokerError as error:
+        return _row(system, f"not measured: {_reason(error)}")
+    told = json.loads(text.splitlines()[-1])
+    return _row(
+        f"NautilusTrader {told['version']}",
+        "RiskEngine in process, no Kafka: a limit order, cash account, notional limit",
+    ) | {"CPU us": told["us"]}
