@@ -1,14 +1,13 @@
 """Other stream processors on the same broker, with the same driver and the same records. README.md says how."""
 
 import logging
-import os
 import tempfile
 from pathlib import Path
 
 from tests.benchmarks.drive import run
-from tests.benchmarks.figures import Table, say
+from tests.benchmarks.figures import Table
 from tests.benchmarks.peers.compare import NAME, nautilus, table_of
-from tests.kafka import start_broker
+from tests.benchmarks.stage import broker
 
 __all__ = ("NAME", "measure")
 
@@ -17,12 +16,9 @@ def measure(scale: float) -> Table:
     """Measure all peers; below a scale of 0.5 the most important ones. The first time it fetches them."""
     # A topic that was just made has no leader yet; the client asks again, and says so loudly.
     logging.getLogger("aiokafka.consumer.fetcher").setLevel(logging.CRITICAL)
-    broker = start_broker(os.environ, say)
-    try:
-        with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
-            table = run(table_of(broker.bootstrap, Path(folder), scale))
-    finally:
-        broker.stop()
+    kafka = broker()
+    with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
+        table = run(table_of(kafka.bootstrap, Path(folder), scale))
     table.rows.append(nautilus(scale))
-    table.how += f" Broker: {broker}."
+    table.how += f" Broker: {kafka}."
     return table
