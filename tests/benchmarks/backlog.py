@@ -25,8 +25,8 @@ SWEPT: Final = 60_000
 PARTITIONS: Final = (1, 8, 64)
 WORKERS: Final = (1, 2)
 BATCHES: Final = (1, 10, 100, 1_000)
-COUNTED: Final = 3_000
-"""Decisions taken in this process, to know what of a decision's cost is `decide`."""
+TURNS: Final = 15
+"""Decisions of each account in this process, to know what of a decision's cost is `decide`; the last third counts."""
 SETTLED: Final = 1.0
 FEWEST: Final = 2_000
 
@@ -81,7 +81,6 @@ def measure(scale: float) -> Table:
         " fresh intents that pass every check of the default profile. Fills: executions in the symbols held, written"
         " while the worker was stopped.",
     )
-    counted = max(FEWEST // 4, round(COUNTED * min(1.0, 10 * scale)))
     intents, fills = max(FEWEST, round(INTENTS * scale)), max(2 * FEWEST, round(FILLS * scale))
     worked, decisions = asyncio.run(_intents(intents, accounts))
     statuses, reasons = _summary(decisions)
@@ -100,19 +99,19 @@ def measure(scale: float) -> Table:
         }
     )
     say(str(table.rows[-1]))
-    inside = Inside(market_of(counted, 100)).costs(counted)
+    costs = Inside(market_of(TURNS * accounts, accounts)).costs(TURNS * accounts, warm=TURNS * accounts * 2 // 3)
     approvals = [len(each.value or b"") for each in decisions if b'"status":"APPROVED"' in (each.value or b"")]
     table.data["figures"] = {
         "decisions per second": worked.middle.rate,
         "CPU us per decision": worked.middle.cpu_us,
-        "decide us": inside["decide"],
-        "CPU us outside decide": worked.middle.cpu_us - inside["decide"],
-        "encoding and digest us": inside["encode and digest"],
+        "decide us": costs["decide"],
+        "CPU us outside decide": worked.middle.cpu_us - costs["decide"],
+        "encoding and digest us": costs["encode and digest"],
         "bytes of an approval": fmean(approvals) if approvals else None,
         "fills per second": found.rate,
     }
     table.how += (
-        f" The same intents in process, CPU us each: {', '.join(f'{name} {us:.1f}' for name, us in inside.items())}."
+        f" The same intents in process, CPU us each: {', '.join(f'{name} {us:.1f}' for name, us in costs.items())}."
         f" An approval has {fmean(approvals) if approvals else 0:,.0f} bytes on average."
     )
     return table

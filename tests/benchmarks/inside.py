@@ -78,18 +78,17 @@ class Inside:
         self.state.fold_decision(decision)
         return decision
 
-    def costs(self, count: int) -> dict[str, float]:
-        """Return the CPU us of each step of fresh intents of all accounts in turn, decided in their order."""
-        records = self.records(Topic.ORDER_INTENTS, self.market.backlog(count))
-        return self.costs_of(records)
+    def costs(self, count: int, *, warm: int) -> dict[str, float]:
+        """Return the CPU us of each step of fresh intents of all accounts in turn, all but the first `warm`."""
+        return self.costs_of(self.records(Topic.ORDER_INTENTS, self.market.backlog(count)), warm=warm)
 
-    def costs_of(self, records: Sequence[Record]) -> dict[str, float]:
+    def costs_of(self, records: Sequence[Record], *, warm: int | None = None) -> dict[str, float]:
         """Return the CPU us of each step of a decision: the mean of those after the first few."""
         spent: dict[str, float] = dict.fromkeys(
             ("intent from bytes", "decide", "fold", "status", "encode and digest"), 0.0
         )
         clock, gate = time.thread_time, self.replica
-        warm = min(WARM, len(records) // 4)
+        warm = min(WARM, len(records) // 4) if warm is None else warm
         gc.collect()
         for number, record in enumerate(records):
             one = clock()
