@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import zip_longest
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ HOW: Final = (
     "Every stage is a process of its own and hands each record on as it came, on one broker, with one driver and the"
     " same records: order intents of 250 bytes of 1,000 accounts in 4 partitions. p50, p99: from sending to"
     " reading the answer, read-committed, at 1,000 records per second; / bare: divided by the plain loop's, measured"
-    " just before and just after. records/s: from a backlog, after its first third, by the broker's clock; CPU us: of"
+    " in turn with it. records/s: from a backlog, after its first third, by the broker's clock; CPU us: of"
     " the stage's process for each of these records. What is not named in a configuration is the default, except that"
     " each starts at the beginning of its topic and logs warnings alone."
 )
@@ -46,13 +47,14 @@ RATE: Final = 1_000
 ORDERS: Final = 200_000
 NAUTILUS_TIMEOUT: Final = 120.0
 POLL: Final = 0.1
+TURNS: Final = 3
 DRAINED: Final = 0.5
 """Seconds without a new answer after which a backlog is done with."""
 DRAIN_TIMEOUT: Final = 20.0
 
 
 class Intents:
-    """Order intents of about 200 bytes, each with an id of its own, from one account after the other."""
+    """Order intents of about 250 bytes, each with an id of its own, from one account after the other."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
@@ -122,6 +124,7 @@ class Running:
             times = np.sort([record.timestamp / 1e3 async for record in log.records(starts, ends)])
         if not len(times):
             raise SilentError(f"nothing of a backlog was answered within {DRAIN_TIMEOUT:g} s")
+        await self.answered()  # Otherwise what is left of the backlog would be the next measurement's latency.
         first, last = times[0], times[-1]
         since = first + (last - first) / 3
         counted = np.count_nonzero(times > since)
@@ -202,36 +205,32 @@ class Measured(NamedTuple):
 
 
 async def table_of(bootstrap: str, folder: Path, scale: float) -> Table:
-    """Return the table of all that run on one broker, the plain loop first.
-
-    The loop runs all the time, and its latency is measured again between any two peers: the machine may have changed.
-    """
+    """Return the table of all that run on one broker, the plain loop first; it runs all the time."""
+    table = Table(NAME, TITLE, HOW)
     bench = Bench(bootstrap, folder)
     seconds, share = max(1.5, 6 * scale), max(LEAST_SHARE, scale)
     whole = scale >= WHOLE
-    measured: list[tuple[Variant, Measured | Exception]] = []
+    limits = []
     async with bench.running(BARE) as loop:
         # A broker whose JVM has just started is several times slower.
         await loop.drain(round(BARE.backlog * share))
         await loop.latencies(seconds=2 * seconds, warm_up=0)
-        limit = Measured([], *await loop.drain(round(BARE.backlog * share)))
-        beside = [await loop.latencies(seconds=seconds, warm_up=seconds / 4)]
         for variant in VARIANTS:
-            if whole or variant.main:
-                say(f"{variant.system}, {variant.configuration}")
-                try:
-                    measured.append((variant, await _measure(bench, variant, seconds, share)))
-                except (NoBrokerError, SilentError) as error:
-                    measured.append((variant, error))
-                beside.append(await loop.latencies(seconds=seconds, warm_up=seconds / 4))
-    table = Table(NAME, TITLE, HOW)
-    pooled = limit._replace(latencies=list(itertools.chain(*beside)))
-    _add(table, BARE, pooled, pooled)
-    for (variant, found), before, after in zip(measured, beside[:-1], beside[1:], strict=True):
-        if isinstance(found, Measured):
-            _add(table, variant, found, limit._replace(latencies=before + after))
-        else:
-            table.rows.append(_row(variant.system, f"{variant.configuration}: not measured: {_reason(found)}"))
+            if not (whole or variant.main):
+                continue
+            say(f"{variant.system}, {variant.configuration}")
+            try:
+                async with bench.running(variant) as peer:
+                    limit, measured = await _side_by_side(loop, peer, variant, seconds, share)
+            except (NoBrokerError, SilentError) as error:
+                table.rows.append(_row(variant.system, f"{variant.configuration}: not measured: {_reason(error)}"))
+            else:
+                limits.append(limit)
+                _add(table, variant, measured, limit)
+    if limits:
+        _add(table, BARE, _typical(limits), _typical(limits))
+        for rows in (table.rows, table.data["latency"]):
+            rows.insert(0, rows.pop())
     table.data["throughput by records per transaction"] = [
         {"records per transaction": records, **await _swept(bench, SWEEP[records], share)}
         for records in SWEEP
@@ -240,11 +239,34 @@ async def table_of(bootstrap: str, folder: Path, scale: float) -> Table:
     return table
 
 
-async def _measure(bench: Bench, variant: Variant, seconds: float, share: float) -> Measured:
-    async with bench.running(variant) as peer:
-        # The backlog first: it warms a JVM.
-        rate, cpu = await peer.drain(round(variant.backlog * share))
-        return Measured(await peer.latencies(seconds=seconds, warm_up=seconds / 2), rate, cpu)
+async def _side_by_side(
+    loop: Running, peer: Running, variant: Variant, seconds: float, share: float
+) -> tuple[Measured, Measured]:
+    """Return the figures of the plain loop and of a peer, measured in turn: a machine changes in a minute.
+
+    Args:
+        loop: The plain loop; it idles while the peer is measured.
+        peer: And the other way round.
+        variant: Which peer that is.
+        seconds: In which latencies are measured, of each.
+        share: Of the backlogs.
+    """
+    # The backlogs first: they warm a JVM.
+    limit = Measured([], *await loop.drain(round(BARE.backlog * share)))
+    measured = Measured([], *await peer.drain(round(variant.backlog * share)))
+    turn = seconds / TURNS
+    for _ in range(TURNS):
+        limit.latencies.extend(await loop.latencies(seconds=turn, warm_up=turn / 2))
+        measured.latencies.extend(await peer.latencies(seconds=turn, warm_up=turn / 2))
+    return limit, measured
+
+
+def _typical(all_measured: list[Measured]) -> Measured:
+    return Measured(
+        list(itertools.chain.from_iterable(each.latencies for each in all_measured)),
+        median(each.rate for each in all_measured),
+        median(each.cpu for each in all_measured),
+    )
 
 
 async def _swept(bench: Bench, variant: Variant, share: float) -> dict[str, float]:

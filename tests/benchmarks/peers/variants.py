@@ -91,7 +91,7 @@ STREAMS: Final = f"Kafka Streams {KAFKA_VERSION}"
 ONCE, LEAST = ("exactly-once", "exactly_once_v2"), ("at-least-once", "at_least_once")
 """What Quix Streams and Kafka Streams call it."""
 
-BARE: Final = Variant(AIOKAFKA, "a transaction per fetch of up to 500, positions not committed", 400_000, bare())
+BARE: Final = Variant(AIOKAFKA, "a transaction per fetch of up to 500, positions not committed", 250_000, bare())
 VARIANTS: Final = (
     Variant(
         AIOKAFKA,
@@ -130,8 +130,8 @@ VARIANTS: Final = (
         200_000,
         _kafka_streams(ONCE[1], "count", **{"commit.interval.ms": 5, "poll.ms": 5}),
     ),
-    Variant(STREAMS, "at least once, defaults (linger.ms 100)", 300_000, _kafka_streams(LEAST[1])),
-    Variant(STREAMS, "at least once, linger.ms 0", 300_000, _kafka_streams(LEAST[1], **{"producer.linger.ms": 0})),
+    Variant(STREAMS, "at least once, defaults (linger.ms 100)", 200_000, _kafka_streams(LEAST[1])),
+    Variant(STREAMS, "at least once, linger.ms 0", 200_000, _kafka_streams(LEAST[1], **{"producer.linger.ms": 0})),
 )
 SWEEP: Final = {
     records: Variant(AIOKAFKA, f"transactions of up to {records} records", backlog, bare(records=records))
