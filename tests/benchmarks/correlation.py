@@ -8,7 +8,8 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from models.correlation import Returns
+from models.canonical import day_of
+from models.correlation import Returns, clusters
 from streams.records import Topic
 from tests.benchmarks import inputs
 from tests.benchmarks.figures import Table, say
@@ -28,8 +29,9 @@ def measure(scale: float) -> Table:
     table = Table(
         NAME,
         "Correlation of all symbols, CPU ms",
-        f"{SESSIONS} sessions, exact integers; the middle of {times}. refresh: after one return has changed, until it"
-        " is known of every pair whether it is linked. session: all symbols have a return of a new session, folding"
+        f"{SESSIONS} sessions, exact integers; the middle of {times}. refresh: after one return has changed, until"
+        " every symbol is compared with every other and all groups of linked ones are found, the coefficient of each"
+        " link that holds them together included. session: all symbols have a return of a new session, folding"
         " them included. fold: one return from its message, us. decision after: the first decision after a return has"
         " changed, of an account with 20 positions, beside one when none has, us.",
     )
@@ -51,8 +53,13 @@ def _known(market: Market) -> Returns:
     returns = Returns()
     for each in market.returns():
         returns.fold(each)
-    returns.window().prepare(market.symbols)
+    _compare(returns, market)
     return returns
+
+
+def _compare(returns: Returns, market: Market) -> None:
+    """Find the groups of all symbols, for which every one is compared with every other."""
+    assert clusters(returns, market.symbols, day_of(market.begin))
 
 
 def _spent(work: Callable[[], object]) -> float:
@@ -66,7 +73,7 @@ def _refresh(market: Market) -> float:
     returns = _known(market)
     session = (market.today - timedelta(days=1)).isoformat()
     returns.fold(market.one_return(market.symbols[0], 1, session, 1))
-    return _spent(lambda: returns.window().prepare(market.symbols))
+    return _spent(lambda: _compare(returns, market))
 
 
 def _session(market: Market) -> float:
@@ -77,7 +84,7 @@ def _session(market: Market) -> float:
     def work() -> None:
         for each in session:
             returns.fold(each)
-        returns.window().prepare(market.symbols)
+        _compare(returns, market)
 
     return _spent(work)
 
