@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.benchmarks.drive import run
 from tests.benchmarks.figures import Table, say
-from tests.benchmarks.peers.compare import NAME, nautilus, table_of
+from tests.benchmarks.peers.compare import HOW, NAME, TITLE, nautilus, not_measured, table_of
 from tests.kafka import start_broker
 
 __all__ = ("NAME", "measure")
@@ -18,6 +18,10 @@ def measure(scale: float) -> Table:
     # A topic that was just made has no leader yet; the client asks again, and says so loudly.
     logging.getLogger("aiokafka.consumer.fetcher").setLevel(logging.CRITICAL)
     broker = start_broker(os.environ, say)
+    if not broker.is_apache:
+        broker.stop()
+        rows = [not_measured("all", f"needs Apache Kafka, this is {broker}"), nautilus(scale)]
+        return Table(NAME, TITLE, HOW, rows)
     try:
         with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
             table = run(table_of(broker.bootstrap, Path(folder), scale))
