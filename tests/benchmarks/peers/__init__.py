@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.benchmarks.drive import run
 from tests.benchmarks.figures import Table
-from tests.benchmarks.peers.compare import NAME, nautilus, table_of
+from tests.benchmarks.peers.compare import HOW, NAME, TITLE, nautilus, not_measured, table_of
 from tests.benchmarks.stage import broker
 
 __all__ = ("NAME", "measure")
@@ -17,6 +17,9 @@ def measure(scale: float) -> Table:
     # A topic that was just made has no leader yet; the client asks again, and says so loudly.
     logging.getLogger("aiokafka.consumer.fetcher").setLevel(logging.CRITICAL)
     kafka = broker()
+    if not kafka.is_apache:
+        rows = [not_measured("all", f"needs Apache Kafka, this is {kafka}"), nautilus(scale)]
+        return Table(NAME, TITLE, HOW, rows)
     with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
         table = run(table_of(kafka.bootstrap, Path(folder), scale))
     table.rows.append(nautilus(scale))

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from tests.benchmarks import inputs
@@ -208,13 +209,13 @@ async def table_of(bootstrap: str, folder: Path, scale: float) -> Table:
     """Return the table of all that run on one broker, the plain loop first; it runs all the time."""
     table = Table(NAME, TITLE, HOW)
     bench = Bench(bootstrap, folder)
-    seconds, share = max(1.5, 6 * scale), max(LEAST_SHARE, scale)
+    seconds, share = max(1.5, 4.5 * scale), max(LEAST_SHARE, scale)
     whole = scale >= WHOLE
     limits = []
     async with bench.running(BARE) as loop:
         # A broker whose JVM has just started is several times slower.
         await loop.drain(round(BARE.backlog * share))
-        await loop.latencies(seconds=2 * seconds, warm_up=0)
+        await loop.latencies(seconds=3 * seconds, warm_up=0)
         for variant in VARIANTS:
             if not (whole or variant.main):
                 continue
@@ -222,8 +223,8 @@ async def table_of(bootstrap: str, folder: Path, scale: float) -> Table:
             try:
                 async with bench.running(variant) as peer:
                     limit, measured = await _side_by_side(loop, peer, variant, seconds, share)
-            except (NoBrokerError, SilentError) as error:
-                table.rows.append(_row(variant.system, f"{variant.configuration}: not measured: {_reason(error)}"))
+            except (NoBrokerError, SilentError, KafkaError) as error:
+                table.rows.append(not_measured(f"{variant.system}, {variant.configuration}", _reason(error)))
             else:
                 limits.append(limit)
                 _add(table, variant, measured, limit)
@@ -256,8 +257,8 @@ async def _side_by_side(
     measured = Measured([], *await peer.drain(round(variant.backlog * share)))
     turn = seconds / TURNS
     for _ in range(TURNS):
-        limit.latencies.extend(await loop.latencies(seconds=turn, warm_up=turn / 2))
-        measured.latencies.extend(await peer.latencies(seconds=turn, warm_up=turn / 2))
+        limit.latencies.extend(await loop.latencies(seconds=turn, warm_up=turn / 3))
+        measured.latencies.extend(await peer.latencies(seconds=turn, warm_up=turn / 3))
     return limit, measured
 
 
@@ -303,6 +304,11 @@ def _add(table: Table, variant: Variant, measured: Measured, limit: Measured) ->
     )
 
 
+def not_measured(system: str, why: str) -> dict[str, Any]:
+    """Return the row of a peer without figures."""
+    return _row(system, f"not measured: {why}")
+
+
 def _row(system: str, configuration: str, *figures: float) -> dict[str, Any]:
     return {"system": system, "configuration": configuration, **dict(zip_longest(COLUMNS, figures))}
 
@@ -320,7 +326,7 @@ def nautilus(scale: float) -> dict[str, Any]:
         orders = str(round(ORDERS * max(LEAST_SHARE, scale)))
         text = run([supply.python("nautilus"), supply.HERE / "nautilus.py", orders], supply.HERE, NAUTILUS_TIMEOUT)
     except NoBrokerError as error:
-        return _row(system, f"not measured: {_reason(error)}")
+        return not_measured(system, _reason(error))
     told = json.loads(text.splitlines()[-1])
     return _row(
         f"NautilusTrader {told['version']}",
