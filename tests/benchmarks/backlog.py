@@ -12,7 +12,7 @@ import orjson
 
 from models.decisions import DecisionStatus
 from streams.records import Record, Topic
-from tests.benchmarks.figures import Table, say
+from tests.benchmarks.figures import TRIAL, Table, say
 from tests.benchmarks.inside import Inside
 from tests.benchmarks.market import ACCOUNTS, LONG, OPEN_ORDERS, POSITIONS, SYMBOLS, Market, Sent, accounts_at, before
 from tests.benchmarks.stage import Look, Site, Stretch, site, stretch
@@ -178,7 +178,7 @@ def measure_workers(scale: float) -> Table:
 def measure_partitions(scale: float) -> Table:
     """Measure by the number of partitions."""
     table = _sweep_table("partitions", "Decisions from a backlog, by the number of partitions, one worker")
-    for partitions in PARTITIONS:
+    for partitions in PARTITIONS if scale >= TRIAL else PARTITIONS[:2]:
         worked = asyncio.run(_point(scale, "partitions", partitions=partitions))
         table.rows.append({"partitions": partitions} | worked.row())
         say(str(table.rows[-1]))
@@ -188,7 +188,7 @@ def measure_partitions(scale: float) -> Table:
 def measure_batches(scale: float) -> Table:
     """Measure by the number of decisions that a transaction may have."""
     table = _sweep_table("batches", "Decisions from a backlog, by the most that a transaction may have, one worker")
-    for most in BATCHES:
+    for most in BATCHES if scale >= TRIAL else BATCHES[::2]:
         program = ("-m", "tests.benchmarks.batched", str(most))
         # A transaction takes milliseconds: with one decision in each, a few thousand are enough.
         worked = asyncio.run(_point(scale * min(1.0, most / 20), "batches", partitions=4, program=program))

@@ -12,15 +12,13 @@ from models.canonical import day_of
 from models.correlation import Returns, clusters
 from streams.records import Topic
 from tests.benchmarks import inputs
-from tests.benchmarks.figures import Table, say
+from tests.benchmarks.figures import TRIAL, Table, say
 from tests.benchmarks.inside import Inside
 from tests.benchmarks.market import LONG, OPEN_ORDERS, SESSIONS, Market, Sent
 
 NAME: Final = "correlation"
 UNIVERSES: Final = (10, 500, 2_000)
 TIMES: Final = 7
-TRIAL: Final = 0.1
-"""Below this scale the largest universe is left out."""
 
 
 def measure(scale: float) -> Table:

@@ -20,6 +20,8 @@ from rich.table import Table as RichTable
 from tests.kafka_supply import KAFKA_VERSION
 
 MEGABYTE = 1e6
+TRIAL: Final = 0.1
+"""A smaller scale only tries a benchmark out: the points that take longest are left out."""
 
 
 @dataclass

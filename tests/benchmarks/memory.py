@@ -17,7 +17,7 @@ from typing import Any, Final
 from models.canonical import SECOND_NS
 from models.decisions import DecisionStatus
 from tests.benchmarks import inputs
-from tests.benchmarks.figures import Table, microseconds, peak, say, size
+from tests.benchmarks.figures import TRIAL, Table, microseconds, peak, say, size
 from tests.benchmarks.gate import Gate
 
 NAME: Final = "memory"
@@ -46,7 +46,7 @@ def measure(scale: float) -> Table:
         f" of a decision with its bytes and checkpoint, 9 of 10 intents from {HOT} hot accounts, the rest from any."
         " serve: another process, which misses, hits and decides.",
     )
-    for accounts in ACCOUNTS:
+    for accounts in ACCOUNTS if scale >= TRIAL else ACCOUNTS[:2]:
         count = max(10, round(accounts * scale))
         with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
             built = _process("build", folder, count)

@@ -29,7 +29,7 @@ from streams.reader import Reader
 from streams.records import Names, Topic, TopicPartition
 from streams.topics import Topics
 from tests.benchmarks import inputs
-from tests.benchmarks.figures import MEGABYTE, Table, say
+from tests.benchmarks.figures import MEGABYTE, TRIAL, Table, say
 from tests.benchmarks.stage import broker, delete_topics
 from tests.integration.workers import WorkerProcess, worker
 from tests.kafka import Broker
@@ -43,8 +43,6 @@ STEP: Final = DAY_NS
 """Between one intent of an account and its next: answers older than an hour of event time are forgotten."""
 TIMES: Final = 3
 """Restarts of each kind; the middle one counts."""
-TRIAL: Final = 0.1
-"""Below this scale there is one of each."""
 CHUNK: Final = 20_000
 WAIT: Final = 60.0
 SILENCE: Final = 30.0

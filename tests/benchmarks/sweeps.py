@@ -15,7 +15,7 @@ from streams.records import Topic
 from streams.store import Row, Store
 from streams.tables import ACCOUNT_TABLES, AccountTables
 from tests.benchmarks import inputs
-from tests.benchmarks.figures import Table, say
+from tests.benchmarks.figures import TRIAL, Table, say
 from tests.benchmarks.inside import Inside, per_item
 from tests.benchmarks.market import LONG, OPEN_ORDERS, STEP, SYMBOLS, Market, Sent
 
@@ -36,8 +36,6 @@ HISTORY: Final = 4 * DAY_NS
 """The time of the fills: a market order may live for five days."""
 FILLED: Final = 300
 CHUNK: Final = 500
-TRIAL: Final = 0.1
-"""Below this scale the largest numbers are left out where they are not scaled."""
 CHANGES: Final = 20
 NOON: Final = inputs.NOON
 
