@@ -6,6 +6,7 @@ or another's, is measured by the same code.
 
 import asyncio
 import gc
+import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ FIRST_ANSWER: Final = 60.0
 """Seconds that a stage has to start: a JVM, imports, a consumer group."""
 LAST_ANSWER: Final = 15.0
 """Seconds after the last record until an answer counts as lost; some stages commit every five."""
+NEVER: Final = math.inf
 BATCH_BYTES: Final = 256 * 1024
 T = TypeVar("T")
 
@@ -65,7 +67,9 @@ class Driver:
             bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False
         )
         self._sent: dict[Hashable, float] = {}
-        self._taken: list[tuple[float, float]] = []
+        self._answered = False
+        self._span = (NEVER, NEVER)
+        self._latencies: list[float] = []
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -91,7 +95,7 @@ class Driver:
             SilentError: If it has not within a minute, or is not `alive`.
         """
         deadline = time.monotonic() + FIRST_ANSWER
-        while not self._taken:
+        while not self._answered:
             if not alive():
                 raise SilentError("it ended by itself")
             if time.monotonic() > deadline:
@@ -114,28 +118,38 @@ class Driver:
             SilentError: If an answer is missing.
         """
         self._sent.clear()
-        self._taken.clear()
+        self._latencies.clear()
         gc.collect()
         gc.freeze()  # A collection of all that the caller holds would be somebody else's latency.
         begun = time.perf_counter()
+        self._span = (begun + warm_up, begun + warm_up + seconds)
+        counted = 0
         for number, each in enumerate(sends):
-            due = number / rate
-            if due > warm_up + seconds:
+            due = begun + number / rate
+            # Sending goes on until all that count are answered: some stages keep the last ones until others come.
+            if due > self._span[1] and (len(self._latencies) >= counted or due > self._span[1] + LAST_ANSWER):
                 break
-            await self._pause(begun + due - time.perf_counter())
-            await self._send(each)
-        deadline = time.monotonic() + LAST_ANSWER
-        while self._sent and time.monotonic() < deadline:
+            await self._pause(due - time.perf_counter())
+            counted += self._counts(await self._send(each))
+        while len(self._latencies) < counted and time.perf_counter() < self._span[1] + LAST_ANSWER:
             await self._pause(0.05)
         gc.unfreeze()
-        if self._sent:
-            raise SilentError(f"{len(self._sent):,} records have no answer after {LAST_ANSWER:g} s")
-        return [(taken - sent) * 1e3 for sent, taken in self._taken if sent >= begun + warm_up]
+        if len(self._latencies) < counted:
+            raise SilentError(
+                f"{counted - len(self._latencies):,} of {counted:,} records have no answer after {LAST_ANSWER:g} s"
+            )
+        return self._latencies.copy()
 
-    async def _send(self, each: Send) -> None:
+    def _counts(self, sent: float) -> bool:
+        return self._span[0] <= sent <= self._span[1]
+
+    async def _send(self, each: Send) -> float:
+        """Send a record and return when that was; never, if no answer is expected."""
+        now = time.perf_counter()
         if each.id is not None:
-            self._sent[each.id] = time.perf_counter()
+            self._sent[each.id] = now
         await self._producer.send(each.topic, each.value, each.key)
+        return now if each.id is not None else NEVER
 
     async def _pause(self, seconds: float) -> None:
         assert self._reading is not None
@@ -151,8 +165,11 @@ class Driver:
             for records in fetched.values():
                 for record in records:
                     sent = self._sent.pop(self._match(record), None)
-                    if sent is not None:  # Otherwise it is a repeated answer.
-                        self._taken.append((sent, now))
+                    if sent is None:
+                        continue  # A repeated answer.
+                    self._answered = True
+                    if self._counts(sent):
+                        self._latencies.append((now - sent) * 1e3)
 
 
 async def latency(

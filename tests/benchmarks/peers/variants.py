@@ -91,6 +91,12 @@ STREAMS: Final = f"Kafka Streams {KAFKA_VERSION}"
 ONCE, LEAST = ("exactly-once", "exactly_once_v2"), ("at-least-once", "at_least_once")
 """What Quix Streams and Kafka Streams call it."""
 
+QUICK: Final[dict[str, Any]] = {
+    "commit_interval": 0.005,
+    "consumer_poll_timeout": 0.005,
+    "producer_extra_config": {"linger.ms": 0},
+}
+
 BARE: Final = Variant(AIOKAFKA, "a transaction per fetch of up to 500, positions not committed", 250_000, bare())
 VARIANTS: Final = (
     Variant(
@@ -103,16 +109,16 @@ VARIANTS: Final = (
     Variant(QUIX, "exactly once, defaults (commit_interval 5 s)", 200_000, _quix(ONCE[0])),
     Variant(
         QUIX,
-        "exactly once, commit_interval 5 ms, linger.ms 0",
+        "exactly once, commit_interval and consumer_poll_timeout 5 ms, linger.ms 0",
         150_000,
-        _quix(ONCE[0], commit_interval=0.005, producer_extra_config={"linger.ms": 0}),
+        _quix(ONCE[0], **QUICK),
         main=True,
     ),
     Variant(
         QUIX,
-        "exactly once, commit_interval 5 ms, linger.ms 0; state get and set",
+        "exactly once, commit_interval and consumer_poll_timeout 5 ms, linger.ms 0; state get and set",
         50_000,
-        _quix(ONCE[0], "count", commit_interval=0.005, producer_extra_config={"linger.ms": 0}),
+        _quix(ONCE[0], "count", **QUICK),
     ),
     Variant(QUIX, "at least once, defaults", 200_000, _quix(LEAST[0])),
     Variant(QUIX, "at least once, linger.ms 0", 200_000, _quix(LEAST[0], producer_extra_config={"linger.ms": 0})),
