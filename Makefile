@@ -38,7 +38,7 @@ endef
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/stamp: pyproject.toml requirements/dev.txt
 	$(call MAKE_VENV,.venv,requirements/dev.txt)
@@ -66,8 +66,12 @@ chaos: .venv/stamp ## Kill, freeze and move workers and kill brokers for 10 to 2
 	.venv/bin/python -m pytest tests/chaos -s $(ARGS)
 
 .PHONY: bench
-bench: .venv/stamp ## Measure memory, restarts and decisions (starts a Kafka broker, takes a quarter of an hour)
+bench: .venv/stamp ## Measure everything, and the peers, in half an hour (starts a Kafka broker); writes docs/benchmarks
 	.venv/bin/python -m tests.benchmarks $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: .venv/stamp ## Try every benchmark but the peers at a small scale, in minutes; writes nothing
+	.venv/bin/python -m tests.benchmarks --quick $(ARGS)
 
 .PHONY: oracle
 oracle: .venv/stamp ## Compare 100,000 random decisions with an independent checker

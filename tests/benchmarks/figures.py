@@ -1,21 +1,27 @@
 """Measuring, and showing what was measured."""
 
 import gc
+import math
 import os
 import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from tests.kafka_supply import KAFKA_VERSION
+
 MEGABYTE = 1e6
+TRIAL: Final = 0.1
+"""A smaller scale only tries a benchmark out: the points that take longest are left out."""
 
 
 @dataclass
@@ -29,14 +35,21 @@ class Table:
     rows: list[dict[str, Any]] = field(default_factory=list)
     profile: str = ""
     """Where the time goes, if that was asked for."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What plots and targets are made of: `quantiles` by name (pairs of quantile and ms), `curves`, `figures`."""
+    failed: str = ""
+    """Why there are no figures, where there are none."""
 
     def show(self, console: Console) -> None:
         """Print it."""
+        if self.failed:
+            console.print(f"{self.title}: FAILED\n{self.failed}", markup=False, highlight=False)
+            return
         shown = RichTable(title=self.title, title_justify="left", title_style="bold")
-        for number, column in enumerate(self.rows[0]):
+        for number, column in enumerate(columns(self.rows)):
             shown.add_column(column, justify="right" if number else "left")
-        for row in self.rows:
-            shown.add_row(*(_text(value) for value in row.values()))
+        for cells in cells_of(self.rows):
+            shown.add_row(*cells)
         console.print(shown)
         console.print(self.how, style="dim", highlight=False)
         if self.profile:
@@ -44,13 +57,35 @@ class Table:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` writes."""
-        return {"title": self.title, "how": self.how, "rows": self.rows, "profile": self.profile}
+        return {
+            "title": self.title,
+            "how": self.how,
+            "rows": self.rows,
+            "profile": self.profile,
+            "data": self.data,
+            "failed": self.failed,
+        }
 
 
-def _text(value: object) -> str:
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all columns; a row may lack some."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def cells_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Yield the text of each row's cells."""
+    names = columns(rows)
+    for row in rows:
+        yield [text_of(row.get(name)) for name in names]
+
+
+def text_of(value: object) -> str:
+    """Return a figure as a person reads it: three digits that count."""
+    if value is None:
+        return ""
     if isinstance(value, float):
-        return f"{value:,.1f}" if value >= 1 else f"{value:.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def say(line: str) -> None:
@@ -79,13 +114,29 @@ def size(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MEGABYTE
 
 
+QUANTILES: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
+
+
+def quantiles_of(values: Iterable[float]) -> list[tuple[float, float]]:
+    """Return the quantiles of a latency distribution, for `Table.data`: of so many values so many are below."""
+    ordered = sorted(values)
+    return [(share, ordered[max(0, math.ceil(share * len(ordered)) - 1)]) for share in QUANTILES]
+
+
+def at(quantiles: Iterable[Sequence[float]], share: float) -> float:
+    """Return one of the quantiles that `quantiles_of` returned."""
+    return next(value for each, value in quantiles if each == share)
+
+
 def machine(packages: Sequence[str] = ("aiokafka", "faust-streaming", "pydantic", "rocksdict")) -> dict[str, Any]:
-    """Return what the figures were obtained on."""
+    """Return what the figures were obtained on, and when."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MEGABYTE
     return {
+        "date": datetime.now(tz=UTC).date().isoformat(),
         "cores": os.cpu_count(),
         "memory_mb": round(memory),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "kafka": KAFKA_VERSION,
         **{package: version(package) for package in packages},
     }

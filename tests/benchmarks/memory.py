@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from models.canonical import SECOND_NS
 from models.decisions import DecisionStatus
 from tests.benchmarks import inputs
-from tests.benchmarks.figures import Table, microseconds, peak, say, size
+from tests.benchmarks.figures import TRIAL, Table, microseconds, peak, say, size
 from tests.benchmarks.gate import Gate
 
 NAME: Final = "memory"
@@ -29,6 +29,7 @@ PER_CHECKPOINT: Final = 500
 READ: Final = 15_000
 """Accounts asked for once each, more than the cache has room for."""
 DECISIONS: Final = 20_000
+FEWEST: Final = 1_000
 HOT: Final = 500
 """Accounts that nine of ten intents are of."""
 
@@ -45,17 +46,18 @@ def measure(scale: float) -> Table:
         f" of a decision with its bytes and checkpoint, 9 of 10 intents from {HOT} hot accounts, the rest from any."
         " serve: another process, which misses, hits and decides.",
     )
-    for accounts in ACCOUNTS:
+    for accounts in ACCOUNTS if scale >= TRIAL else ACCOUNTS[:2]:
         count = max(10, round(accounts * scale))
         with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
-            built, served = _process("build", folder, count), _process("serve", folder, count)
+            built = _process("build", folder, count)
+            served = _process("serve", folder, count, max(FEWEST, round(DECISIONS * min(1.0, 5 * scale))))
         table.rows.append({"accounts": count} | built | served)
         say(str(table.rows[-1]))
     return table
 
 
-def _process(task: str, folder: str, accounts: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.benchmarks.memory", task, folder, str(accounts)]
+def _process(task: str, folder: str, *numbers: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.benchmarks.memory", task, folder, *map(str, numbers)]
     figures: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return figures
 
@@ -75,7 +77,7 @@ def build(folder: Path, accounts: int) -> dict[str, Any]:
     return {"disk MB": size(folder), "fold us": seconds / len(folded) * 1e6, "build peak MB": peak()}
 
 
-def serve(folder: Path, accounts: int) -> dict[str, Any]:
+def serve(folder: Path, accounts: int, decisions: int) -> dict[str, Any]:
     """Read accounts at random, then decide for some that are hot and some that are not."""
     gate = Gate(folder)
     chance = random.Random(accounts)
@@ -84,7 +86,7 @@ def serve(folder: Path, accounts: int) -> dict[str, Any]:
     misses, slowest = _misses(gate, read)
     cached = [name for part in gate.parts for name in part.tables._accounts]
     hit = microseconds(lambda name: gate.of(name).tables[name], chance.choices(cached, k=20_000))
-    decide, approved = _decide(gate, list(_mixed(names, chance)))
+    decide, approved = _decide(gate, list(_mixed(names, chance, decisions)))
     figures = {
         "cached": gate.cached,
         "hit us": hit,
@@ -113,9 +115,9 @@ def _misses(gate: Gate, names: list[str]) -> tuple[float, float]:
     return cpu / len(names) * 1e6, sorted(clock)[len(clock) * 99 // 100] * 1e3
 
 
-def _mixed(names: list[str], chance: random.Random) -> Iterator[str]:
+def _mixed(names: list[str], chance: random.Random, decisions: int) -> Iterator[str]:
     hot = chance.sample(names, min(HOT, len(names)))
-    for _ in range(DECISIONS):
+    for _ in range(decisions):
         yield chance.choice(hot if chance.random() < 0.9 else names)
 
 
@@ -136,5 +138,6 @@ def _names(accounts: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    _task, _folder, _accounts = sys.argv[1:]
-    sys.stdout.write(json.dumps({"build": build, "serve": serve}[_task](Path(_folder), int(_accounts))))
+    _task, _folder, *_numbers = sys.argv[1:]
+    _tasks: dict[str, Callable[..., dict[str, Any]]] = {"build": build, "serve": serve}
+    sys.stdout.write(json.dumps(_tasks[_task](Path(_folder), *map(int, _numbers))))

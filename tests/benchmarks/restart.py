@@ -6,7 +6,6 @@ far as its checkpoints are concerned, and started again with its disk and withou
 """
 
 import asyncio
-import os
 import re
 import tempfile
 import time
@@ -30,9 +29,10 @@ from streams.reader import Reader
 from streams.records import Names, Topic, TopicPartition
 from streams.topics import Topics
 from tests.benchmarks import inputs
-from tests.benchmarks.figures import MEGABYTE, Table, say
+from tests.benchmarks.figures import MEGABYTE, TRIAL, Table, say
+from tests.benchmarks.stage import broker, delete_topics
 from tests.integration.workers import WorkerProcess, worker
-from tests.kafka import Broker, start_broker
+from tests.kafka import Broker
 
 NAME: Final = "restart"
 DECISIONS: Final = (10_000, 1_000_000)
@@ -50,33 +50,34 @@ SILENCE: Final = 30.0
 
 def measure(scale: float) -> Table:
     """Measure both histories on one broker."""
+    times = TIMES if scale >= TRIAL else 1
     table = Table(
         NAME,
         "Restart: seconds from the start of the process to the first new decision",
         f"One worker with 4 partitions and {ACCOUNTS:,} accounts, killed with SIGKILL as it took the last decision of"
-        f" its history; the middle of {TIMES} restarts. The history was decided by the worker itself: each intent"
+        f" its history; the middle of {times} restarts. The history was decided by the worker itself: each intent"
         f" stands {REPEATS} times in the topic, so that {REPEATS - 1} of {REPEATS} decisions are repeats, and an"
         " account's event time moves on by a day from intent to intent. start: imports, and the topics checked;"
         " join: until partitions are assigned; open: fence, load and fold; decide: until the decision is read. One"
         " partition of the log was audited.",
     )
-    broker = start_broker(os.environ, say)
-    try:
-        for decisions in DECISIONS:
-            count = max(ACCOUNTS, round(decisions * scale))
-            with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
-                table.rows += asyncio.run(_History(broker, Path(folder), count).measure())
-    finally:
-        broker.stop()
-    table.how += f" Broker: {broker}."
+    for decisions in DECISIONS:
+        count = max(ACCOUNTS, round(decisions * scale))
+        with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
+            table.rows += asyncio.run(_History(broker(), Path(folder), count, times).measure())
+    longest = table.rows[-2:]
+    table.data["figures"] = {"decisions behind": longest[0]["decisions behind"]} | {
+        f"first decision s, disk {'kept' if row['disk'] == 'disk' else 'lost'}": row["first decision s"]
+        for row in longest
+    }
     return table
 
 
 class _History:
     """A log with so many decisions, and the worker that took them."""
 
-    def __init__(self, broker: Broker, folder: Path, decisions: int) -> None:
-        name = f"bench-{decisions}"
+    def __init__(self, broker: Broker, folder: Path, decisions: int, times: int) -> None:
+        name = f"bench-restart-{decisions}"
         self._settings = Settings(
             bootstrap_servers=broker.bootstrap,
             application_id=name,
@@ -86,6 +87,7 @@ class _History:
         )
         self._folder = folder
         self._decisions = decisions
+        self._times = times
         self._topics = Topics.of(self._settings)
         self._names = Names(self._topics)
         self._codec = Codec(self._topics.partitions)
@@ -107,11 +109,12 @@ class _History:
                 say(f"{self._decisions:,} decisions taken in {time.monotonic() - made:.0f} s")
                 await asyncio.sleep(2 * self._settings.checkpoint_interval)  # killed at once, it leaves no checkpoint
                 for kept in (True, False):
-                    restarts = [await self._restart(process, publisher, kept=kept) for _ in range(TIMES)]
+                    restarts = [await self._restart(process, publisher, kept=kept) for _ in range(self._times)]
                     rows.append(_middle(restarts))
                     say(str(restarts))
                 process.stop()
             verdict = await self._audit()
+            await delete_topics(self._settings, *self._names.values())
         say(f"{verdict.summary}; {'clean' if verdict.clean else verdict.findings[:3]}")
         assert verdict.clean
         return [{"decisions behind": self._decisions} | row for row in rows]
