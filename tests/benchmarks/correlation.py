@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from models.canonical import day_of
-from models.correlation import Returns, clusters
+from models.folds.correlation import Returns, clusters
 from streams.records import Topic
 from tests.benchmarks import inputs
 from tests.benchmarks.figures import TRIAL, Table, say

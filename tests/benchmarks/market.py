@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from models.canonical import DAY_NS, SECOND_NS
-from models.ledger import EXPIRY_GRACE
+from models.folds.ledger import EXPIRY_GRACE
 from models.messages import DailyReturn, EquityMark, ExecutionType, Fill, Instrument, LimitProfile, PriceMark, Side
 from streams.publisher import Message
 from streams.starter import PROFILE, starter_records
