@@ -255,8 +255,8 @@ async def _side_by_side(
     # The backlogs first: they warm a JVM.
     limit = Measured([], *await loop.drain(round(BARE.backlog * share)))
     measured = Measured([], *await peer.drain(round(variant.backlog * share)))
-    turn = seconds / TURNS
-    for _ in range(TURNS):
+    turns, turn = (1, 2 * variant.interval) if variant.interval else (TURNS, seconds / TURNS)
+    for _ in range(turns):
         limit.latencies.extend(await loop.latencies(seconds=turn, warm_up=turn / 3))
         measured.latencies.extend(await peer.latencies(seconds=turn, warm_up=turn / 3))
     return limit, measured

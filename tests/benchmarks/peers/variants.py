@@ -35,6 +35,8 @@ class Variant:
     command: Callable[[Places], list[str | Path]]
     main: bool = False
     """Whether it is measured when there is little time."""
+    interval: float = 0.0
+    """Seconds between its commits, where they are longer than a turn: turns would fall into step with them."""
 
 
 def _here(script: str, places: Places, *, folder: bool) -> list[str | Path]:
@@ -106,7 +108,7 @@ VARIANTS: Final = (
         bare(offsets=True),
     ),
     Variant(FAUST, "at least once, defaults; Table get and set", 12_000, _faust, main=True),
-    Variant(QUIX, "exactly once, defaults (commit_interval 5 s)", 200_000, _quix(ONCE[0])),
+    Variant(QUIX, "exactly once, defaults (commit_interval 5 s)", 200_000, _quix(ONCE[0]), interval=5),
     Variant(
         QUIX,
         "exactly once, commit_interval and consumer_poll_timeout 5 ms, linger.ms 0",
