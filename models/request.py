@@ -380,6 +380,20 @@ class Request:
             return None
         return self.tail_model.value(self.amounts)
 
+    def tail_after(self, size: Size) -> Tail:
+        """Return tail risk once an order of this size is open; only where it can be had."""
+        assert self.tail is not None
+        amount = self.amount_after(size)
+        tail = self._tails.get(amount)
+        if tail is None:
+            tail = self._tails[amount] = self.tail.replace(self.intent.symbol, amount)
+        return tail
+
+    @lazy
+    def _tails(self) -> dict[Decimal, Tail]:
+        """By amount: two limits ask for the same sizes."""
+        return {}
+
     @lazy
     def factor_model(self) -> FactorModel:
         """The model of the market and the sectors."""

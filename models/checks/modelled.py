@@ -86,16 +86,11 @@ def _tail_limit(
     assert tail is not None
     assert equity is not None  # the tail has amounts, which need it
     limit, before = share * equity, of(tail)
-    symbol = request.intent.symbol
-
-    def after(asked: Size) -> Tail:
-        return tail.replace(symbol, request.amount_after(asked))
 
     def passes(asked: Size) -> bool:
-        measured = of(after(asked))
-        return measured <= max(before, limit)
+        return of(request.tail_after(asked)) <= max(before, limit)
 
-    final = after(size)
+    final = request.tail_after(size)
     value, failed = of(final), not passes(size)
     return Check(
         reason,

@@ -184,10 +184,14 @@ class Returns(Rows):
             symbols: Symbols with an exposure, in any order, with or without the candidate.
             day: Date of the account's clock, days since 1970-01-01.
         """
-        window = self.window()
-        oldest, others = window.oldest(day), set(symbols) - {candidate}
-        members = window.component(candidate, others, oldest)
-        leaves = window.unknown(candidate, others, oldest)
+        others = set(symbols) - {candidate}
+        if candidate not in self._sessions:  # nor need the window remember whatever name an intent has
+            members, leaves = [Member(candidate, None, None, known=True)], sorted(others)
+        else:
+            window = self.window()
+            oldest = window.oldest(day)
+            members = window.component(candidate, others, oldest)
+            leaves = window.unknown(candidate, others, oldest)
         return _cluster([*members, *(Member(symbol, candidate, None, known=False) for symbol in leaves)])
 
     def row(self, key: str) -> JsonValue:

@@ -20,6 +20,9 @@ from models.standing.holdings import Holding
 from models.standing.orders import OpenOrders
 from models.standing.prices import Prices, Quote
 
+GROUPS_MAX = 256
+"""How many candidates' groups are kept: there is no end to the names that intents may have."""
+
 
 class Valued(NamedTuple):
     """A holding with its price: amounts in account currency."""
@@ -269,5 +272,7 @@ class Valuation:
             self._groups.clear()
         group = self._groups.get(candidate)
         if group is None:
+            if len(self._groups) >= GROUPS_MAX:
+                self._groups.clear()
             group = self._groups[candidate] = Group.of(returns.cluster(candidate, self.holdings.keys(), day))
         return group

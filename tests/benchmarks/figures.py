@@ -135,7 +135,7 @@ def machine(packages: Sequence[str] = ("aiokafka", "faust-streaming", "pydantic"
         "date": datetime.now(tz=UTC).date().isoformat(),
         "cores": os.cpu_count(),
         "memory_mb": round(memory),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "kafka": KAFKA_VERSION,
         **{package: version(package) for package in packages},
