@@ -86,9 +86,8 @@ class Standing:
         changed = self.orders.renew((intent_id for _, intent_id in touched.orders if intent_id is not None), clock)
         if not (changed or touched.orders):
             return touched.symbols
-        orders = touched.orders | changed
-        self.oddities.renew(orders)
-        self.spending.renew(orders)
+        self.oddities.renew(touched.orders)
+        self.spending.renew(touched.orders | changed)
         return touched.symbols.union(symbol for symbol, _ in changed)
 
     def assessment(self, limits: Limits) -> Assessment:

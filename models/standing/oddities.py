@@ -36,6 +36,11 @@ class Oddities:
     def renew(self, orders: Iterable[tuple[str, str | None]]) -> None:
         """Bring some orders up to date, given by symbol and intent id."""
         for symbol, intent_id in orders:
+            reported = self._book.orders_of(symbol)
+            if (intent_id, Side.BUY) not in reported and (intent_id, Side.SELL) not in reported:  # as of most orders
+                _note(self._orphaned, symbol, intent_id, NEVER, odd=False)
+                _note(self._overfilled, symbol, intent_id, NEVER, odd=False)
+                continue
             approval = self._ledger.approvals.get(intent_id or "")
             if approval is not None and approval.symbol != symbol:
                 approval = None

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from models.folds.book import ZERO, Book
-from models.folds.executions import Execution
+from models.folds.executions import NO_REPORTS, Execution
 from models.folds.ledger import EXPIRY_GRACE, Approval, Ledger
 from models.messages import Side
 
@@ -39,6 +39,8 @@ def remaining(approval: Approval, ledger: Ledger, book: Book, clock: int) -> Dec
         return ZERO
     symbol, side, after = approval.symbol, approval.side, approval.fills_offset
     reports = book.order(approval.intent_id, symbol=symbol, side=side, after=after)
+    if reports is NO_REPORTS and approval.replaces is None:  # as of most orders
+        return approval.quantity
     if reports.terminal:
         return ZERO
     ordered = approval.quantity if reports.replaced is None else reports.replaced
@@ -183,10 +185,10 @@ class OpenOrders:
         orders = self._sides.get((symbol, side))
         return {} if orders is None else orders.orders
 
-    def remaining(self, symbol: str, side: Side) -> Decimal:
-        """Return how much of them may be live at once, units."""
-        orders = self._sides.get((symbol, side))
-        return ZERO if orders is None else orders.total
+    def remaining(self, symbol: str) -> tuple[Decimal, Decimal]:
+        """Return how much of the buys and of the sells in a symbol may be live at once, units."""
+        buys, sells = self._sides.get((symbol, Side.BUY)), self._sides.get((symbol, Side.SELL))
+        return ZERO if buys is None else buys.total, ZERO if sells is None else sells.total
 
     def derive(self, clock: int) -> None:
         """Find all of them afresh."""
@@ -196,11 +198,11 @@ class OpenOrders:
         self._lapsing.clear()
         self._followers.clear()
         approvals = self._ledger.approvals
-        for intent_id in [each.intent_id for each in approvals.values() if each.replaces is not None]:
-            self._follow(intent_id)
-        open_ids = [intent_id for each in self._ledger.open.values() for intent_id in each]
-        for intent_id in open_ids:
-            self._renew(intent_id, clock)
+        for approval in approvals.values():
+            if approval.replaces is not None:
+                self._followers[approval.replaces].add(approval.intent_id)
+        for intent_id in [intent_id for each in self._ledger.open.values() for intent_id in each]:
+            self._renew(intent_id, approvals.get(intent_id), clock, set())
 
     def renew(self, intent_ids: Iterable[str], clock: int) -> set[tuple[str, str]]:
         """Bring some orders up to date, and those that the clock has ended.
@@ -212,7 +214,7 @@ class OpenOrders:
         Returns:
             Symbol and intent id of those that are not what they were.
         """
-        due = list(intent_ids)
+        due, approvals = [*intent_ids], self._ledger.approvals
         while self._lapsing and self._lapsing[0][0] <= clock:
             due.append(heappop(self._lapsing)[1])
         seen: set[str] = set()
@@ -222,27 +224,26 @@ class OpenOrders:
             if intent_id in seen:
                 continue
             seen.add(intent_id)
-            self._follow(intent_id)
-            changed |= self._renew(intent_id, clock)
-            due += self._followers.get(intent_id, ())
-            if intent_id not in self._ledger.approvals:
-                self._followers.pop(intent_id, None)
+            approval = approvals.get(intent_id)
+            if approval is not None and approval.replaces is not None:
+                self._followers[approval.replaces].add(intent_id)
+            self._renew(intent_id, approval, clock, changed)
+            if self._followers:
+                due += self._followers.get(intent_id, ())
+                if approval is None:
+                    self._followers.pop(intent_id, None)
         return changed
 
-    def _follow(self, intent_id: str) -> None:
-        approval = self._ledger.approvals.get(intent_id)
-        if approval is not None and approval.replaces is not None:
-            self._followers[approval.replaces].add(intent_id)
-
-    def _renew(self, intent_id: str, clock: int) -> set[tuple[str, str]]:
-        before, approval = self.by_id.get(intent_id), self._ledger.approvals.get(intent_id)
-        after = None
+    def _renew(self, intent_id: str, approval: Approval | None, clock: int, changed: set[tuple[str, str]]) -> None:
+        """Bring one order up to date; if it is not what it was, it is added to `changed`."""
+        before, after = self.by_id.get(intent_id), None
         if approval is not None:
             left = remaining(approval, self._ledger, self._book, clock)
             after = Order(approval, left) if left else None
         if before == after:
-            return set()
+            return
         if before is not None:
+            changed.add((before.approval.symbol, intent_id))
             place = before.approval.symbol, before.approval.side
             self._sides[place].take(before)
             if not self._sides[place].orders:
@@ -250,10 +251,12 @@ class OpenOrders:
             self.replacing -= before.approval.replaces is not None
             del self.by_id[intent_id]
         if after is not None:
+            changed.add((after.approval.symbol, intent_id))
             place = after.approval.symbol, after.approval.side
-            self._sides.setdefault(place, _SideOrders()).put(after)
+            if place not in self._sides:
+                self._sides[place] = _SideOrders()
+            self._sides[place].put(after)
             self.replacing += after.approval.replaces is not None
             self.by_id[intent_id] = after
             if before is None or before.approval is not after.approval:
                 heappush(self._lapsing, (after.approval.expires_at + EXPIRY_GRACE, intent_id))
-        return {(order.approval.symbol, intent_id) for order in (before, after) if order is not None}

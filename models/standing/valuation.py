@@ -14,7 +14,6 @@ from models.folds.book import ZERO, Book
 from models.folds.correlation import Cluster, Returns
 from models.folds.drawdown import Drawdown
 from models.folds.reference import SECTOR_UNKNOWN, Reference
-from models.messages import Side
 from models.reasons import RejectReason
 from models.standing.holdings import Holding
 from models.standing.orders import OpenOrders
@@ -223,7 +222,7 @@ class Valuation:
         position = self._book.position(symbol)
         if symbol in self._drawdown.adjustments:
             position += self._drawdown.adjustments[symbol]
-        buying, selling = self._orders.remaining(symbol, Side.BUY), self._orders.remaining(symbol, Side.SELL)
+        buying, selling = self._orders.remaining(symbol)
         if not (position or buying or selling):
             return None
         holding = Holding.of(symbol, position, buying, selling)
