@@ -330,7 +330,7 @@ class Ledger:
 
 
 def _fields(item: Decided | Approval) -> dict[str, JsonValue]:
-    values: dict[str, Any] = item._asdict()
+    values: dict[str, Any] = dict(zip(item._fields, item, strict=True))
     for name in ("quantity", "opening_quantity", "price", "limit_price"):
         if values.get(name) is not None:
             values[name] = plain(values[name])

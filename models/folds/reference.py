@@ -118,6 +118,8 @@ class Reference:
         """By natural key: records from the future, digest and event_time, until that has passed."""
         self._found: dict[tuple[tuple[str, ...], ...], ReferenceRecord | None] = {}
         """What was looked up since the last change: the same few keys come with every decision."""
+        self._kinds: set[str] = set()
+        """Kinds of which there is a record."""
         self._instruments: dict[str, Instrument] = {}
         self._bound: dict[str, Bound] = {}
         self._lanes: dict[tuple[str, str, str], Lane] = {}
@@ -161,6 +163,7 @@ class Reference:
                     f"was {record.profile_version}",
                 )
         self._records[key] = record
+        self._kinds.add(record.kind)
         self._found.clear()
         self._instruments.clear()
         self._bound.clear()
@@ -293,6 +296,8 @@ class Reference:
         return tuple(switches)
 
     def _first(self, kind: type[T], *keys: tuple[str, ...]) -> T | None:
+        if keys[0][0] not in self._kinds:  # as of drifts, restrictions and kill switches on most days
+            return None
         if keys not in self._found:
             records = (self._records.get("\0".join(key)) for key in keys)
             _keep(self._found, keys, next((record for record in records if record is not None), None))
@@ -310,7 +315,9 @@ class Reference:
         """Return the reference that had these rows."""
         reference = cls()
         for key, row in rows.items():
-            reference._records[key] = REFERENCE.validate_json(orjson.dumps(row["record"]))
+            record = REFERENCE.validate_json(orjson.dumps(row["record"]))
+            reference._records[key] = record
+            reference._kinds.add(record.kind)
             if row["ahead"]:
                 reference._ahead[key] = dict(row["ahead"])
         return reference
