@@ -20,7 +20,7 @@ from models.standing.orders import OpenOrders
 from models.standing.prices import Prices, Quote
 
 GROUPS_MAX = 256
-"""How many candidates' groups are kept: there is no end to the names that intents may have."""
+"""How many candidates' groups are kept beside those of symbols held: there is no end to the names intents have."""
 
 
 class Valued(NamedTuple):
@@ -271,7 +271,7 @@ class Valuation:
             self._groups.clear()
         group = self._groups.get(candidate)
         if group is None:
-            if len(self._groups) >= GROUPS_MAX:
+            if len(self._groups) >= GROUPS_MAX + len(self.holdings):
                 self._groups.clear()
             group = self._groups[candidate] = Group.of(returns.cluster(candidate, self.holdings.keys(), day))
         return group

@@ -19,6 +19,7 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 
+from streams.operations import spare_state
 from tests.benchmarks import (
     answers,
     auditing,
@@ -71,6 +72,7 @@ def main() -> int:
         page.write(ROOT, orjson.loads((options.json or ROOT / page.FIGURES).read_bytes()))
         return 0
     signal.signal(signal.SIGTERM, _stop)
+    spare_state()  # as a worker does
     logging.disable(logging.WARNING)  # Clients tell of every retry while a broker makes its topics.
     scale = QUICK if options.quick else options.scale
     names = options.only or [name for name in BENCHMARKS if not (options.quick and name in NOT_QUICK)]
