@@ -99,6 +99,7 @@ class _Profiles:
             folding.fold(record)
             after = Reference()
             after._records = dict(folding.shared.reference._records)
+            after._kinds = {record.kind for record in after._records.values()}
             self._offsets.append(record.offset)
             self._references.append(after)
 
