@@ -9,6 +9,7 @@ Curve = Sequence[Sequence[float]]
 """Pairs of x and y."""
 
 SIZE: Final = (9.0, 5.0)
+LATENCY_SIZE: Final = (11.0, 7.5)
 SWEEP_SIZE: Final = (11.0, 6.5)
 SWEEP_COLUMNS: Final = 3
 BEYOND: Final = 0.9999
@@ -78,16 +79,19 @@ def _data(tables: Tables, name: str) -> Mapping[str, Any]:
 
 
 def _latency(figure: Any, curves: Mapping[str, Curve]) -> None:
+    figure.set_size_inches(*LATENCY_SIZE)
     axes = figure.subplots()
-    for name, curve in curves.items():
+    for number, (name, curve) in enumerate(curves.items()):
         shown = [(1 / (1 - share), value) for share, value in curve if share <= BEYOND]
-        axes.plot(*zip(*shown, strict=True), marker=".", label=name)
+        dashed, color = divmod(number, 10)  # there are ten colors
+        style = {"color": f"C{color}", "linestyle": "--" if dashed else "-", "linewidth": 1.2 if number else 3}
+        axes.plot(*zip(*shown, strict=True), label=name, **style)  # the gate comes first
     axes.set(xscale="log", yscale="log", xlabel="of all answers, so many come sooner", ylabel="ms")
     shares = (0.5, 0.9, 0.99, 0.999)
     axes.set_xticks([1 / (1 - share) for share in shares], [f"{share * 100:g} %" for share in shares])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(loc="best", fontsize=8)
+    figure.legend(loc="outside lower center", fontsize=6, ncols=2)
 
 
 def _throughput(figure: Any, curves: Mapping[str, Curve]) -> None:
