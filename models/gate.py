@@ -134,19 +134,18 @@ def decide(
     if RejectReason.EVENT_TIME_INVALID not in integrity:
         clock = max(clock, intent.event_time)
 
-    portfolio = Portfolio(
-        account, name=intent.account, clock=clock, reference=reference, returns=returns, models=models
-    )
-    limits = portfolio.limits
     answer: dict[str, Any] = {
         **dict(zip(ECHOED, _echoed(intent), strict=True)),
         "intent_digest": digest,
         "clock": clock,
-        "limits_version": None if limits is None else limits.limits_version,
+        "limits_version": reference.bound(intent.account).limits_version,
     }
     if integrity:
         answer |= _unchecked(integrity)
     else:
+        portfolio = Portfolio(
+            account, name=intent.account, clock=clock, reference=reference, returns=returns, models=models
+        )
         request = Request(intent, portfolio, rules=rules)
         answer |= _answer(request, judge(request))
     if known is not None and integrity:

@@ -126,11 +126,6 @@ class Limits(BaseModel):
     factor_max: NonNegative | None = None
     """Dollar loading on any one sector, a fraction of equity."""
 
-    @property
-    def models(self) -> bool:
-        """Whether a limit asks a model."""
-        return not (self.var_max is self.cvar_max is self.beta_max is self.factor_max is None)
-
     @model_validator(mode="wrap")
     @classmethod
     def _report_every_violation(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:

@@ -280,7 +280,7 @@ class Request:
     def closes(self) -> bool:
         """Whether an absent quantity asks for what can be closed: there is a position on the other side."""
         position = self.holding.position
-        return position < 0 if self.intent.side is Side.BUY else position > 0
+        return position < 0 if self.buys else position > 0
 
     @lazy
     def requested(self) -> Size | None:

@@ -189,6 +189,18 @@ class State:
             },
         )
 
+    def portfolio(self, account: str, clock: int | None = None) -> Portfolio:
+        """Return an account at a clock, ns; by default its own. Call it, and what it returns, under `exact`."""
+        columns, shared = self.accounts[account], self.shared
+        return Portfolio(
+            columns,
+            name=account,
+            clock=columns.clock if clock is None else clock,
+            reference=shared.reference,
+            returns=shared.returns,
+            models=shared.models,
+        )
+
     @exact
     def decide(
         self,
@@ -253,14 +265,8 @@ class State:
             self.equity_ticks_offset,
         ):
             command = None  # an old command, not what brought this change
-        portfolio = Portfolio(
-            columns,
-            name=account,
-            clock=columns.clock,
-            reference=self.shared.reference,
-            returns=self.shared.returns,
-        )
-        opening = [approval for approval, _ in portfolio.open_orders.values() if approval.opening_quantity]
+        open_orders = self.portfolio(account).open_orders
+        opening = [approval for approval, _ in open_orders.values() if approval.opening_quantity]
         opening.sort(key=lambda approval: approval.seq)
         fields: dict[str, Any] = {
             "version": 1,

@@ -166,14 +166,7 @@ def describe(state: State, account: str) -> AccountReport:
         UnknownAccountError: If no record speaks of it.
     """
     columns, reference = state.accounts[account], state.shared.reference
-    portfolio = Portfolio(
-        columns,
-        name=account,
-        clock=columns.clock,
-        reference=reference,
-        returns=state.shared.returns,
-        models=state.shared.models,
-    )
+    portfolio = state.portfolio(account)
     bound = reference.account(account)
     limits = portfolio.limits
     if columns.clock == 0 and (bound is None or bound.account == EVERY):

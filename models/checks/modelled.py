@@ -26,15 +26,15 @@ MARKET = "MARKET"
 def risk_model_unavailable(request: Request) -> Check | None:
     """Fail where a limit needs a model and the returns do not suffice for one."""
     reason, limits = RejectReason.RISK_MODEL_UNAVAILABLE, request.limits
-    if limits is None or not (_asks_for_tail(limits) or _asks_for_factors(limits)) or not request.amounts:
+    if limits is None or not (asks_for_tail(limits) or asks_for_factors(limits)) or not request.amounts:
         return Check.skip(reason)
     short: set[str] = set()
     missing = False
-    if _asks_for_tail(limits):
+    if asks_for_tail(limits):
         model = request.tail_model
         if isinstance(model, tuple):
             missing, short = True, {*model}
-    if _asks_for_factors(limits):
+    if asks_for_factors(limits):
         short |= {*request.factor_model.unknown(request.amounts)}
     names = sorted(short)[:20]
     if not (missing or short):
@@ -105,7 +105,7 @@ def _tail_limit(
 def factor_limit(request: Request, size: Size, earlier: Sequence[Check]) -> Check:
     """Fail an increase that takes the beta, or what is held of one sector, past its share of equity."""
     reason, limits, equity = RejectReason.FACTOR_LIMIT, request.limits, request.portfolio.equity
-    if limits is None or equity is None or not _asks_for_factors(limits) or (before := request.factors) is None:
+    if limits is None or equity is None or not asks_for_factors(limits) or (before := request.factors) is None:
         return Check.skip(reason)
     symbol, model = request.intent.symbol, request.factor_model
 
@@ -148,11 +148,13 @@ def _limit(limits: LimitProfile, factor: str, equity: Decimal) -> Decimal | None
     return None if share is None else share * equity
 
 
-def _asks_for_tail(limits: LimitProfile) -> bool:
+def asks_for_tail(limits: LimitProfile) -> bool:
+    """Tell whether a limit asks the tail model."""
     return limits.var_max is not None or limits.cvar_max is not None
 
 
-def _asks_for_factors(limits: LimitProfile) -> bool:
+def asks_for_factors(limits: LimitProfile) -> bool:
+    """Tell whether a limit asks the factor model."""
     return limits.beta_max is not None or limits.factor_max is not None
 
 

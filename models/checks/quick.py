@@ -4,8 +4,9 @@ They never say yes where a check fails, and may say no where all pass: then the 
 together by a test.
 """
 
-from models.canonical import SECOND_NS
 from models.checks import conditions
+from models.checks.modelled import asks_for_factors, asks_for_tail
+from models.checks.throttle import most_ahead
 from models.folds.book import UNATTRIBUTED
 from models.request import Request, Size
 
@@ -23,16 +24,16 @@ def conditions_pass(request: Request) -> bool:
         or not request.lane.clear(portfolio.bound.currency)
         or not request.others.complete
         or request.others.foreign
-        or limits.models
+        or asks_for_tail(limits)
+        or asks_for_factors(limits)
     ):
         return False
-    account_ahead = (limits.account_burst - 1) * (SECOND_NS // limits.account_rate)
-    strategy_ahead = (limits.strategy_burst - 1) * (SECOND_NS // limits.strategy_rate)
+    strategy_full_at = ledger.strategy_buckets.get(intent.strategy, 0)
     return (
         clock - drawdown.equity_time <= limits.equity_age_max
         and clock - intent.event_time <= limits.intent_age_max
-        and ledger.account_bucket - clock <= account_ahead
-        and ledger.strategy_buckets.get(intent.strategy, 0) - clock <= strategy_ahead
+        and ledger.account_bucket - clock <= most_ahead(limits.account_rate, limits.account_burst)
+        and strategy_full_at - clock <= most_ahead(limits.strategy_rate, limits.strategy_burst)
         and len(portfolio.open_orders) < limits.open_orders_max
         and conditions.strategy_conflict(request) is None
         and conditions.self_trade(request) is None

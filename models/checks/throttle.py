@@ -26,13 +26,17 @@ def rate_limit_strategy(request: Request) -> Check:
     return _bucket(reason, full_at, request.clock, limits.strategy_rate, limits.strategy_burst)
 
 
-def _bucket(reason: RejectReason, full_at: int, clock: int, rate: int, burst: int) -> Check:
-    """Check a bucket by the generic cell rate algorithm (ITU-T I.371, Annex A), in whole nanoseconds.
+def most_ahead(rate: int, burst: int) -> int:
+    """Return how far ahead of the clock a bucket with a token left may be full again, ns.
 
-    Its theoretical arrival time is when the bucket is full again. A token is left while that is no more than
-    `burst - 1` tokens ahead of the clock.
+    By the generic cell rate algorithm (ITU-T I.371, Annex A), whose theoretical arrival time is when the bucket is
+    full again: no more than `burst - 1` tokens ahead.
     """
-    return Check.most(reason, max(0, full_at - clock), (burst - 1) * (SECOND_NS // rate))
+    return (burst - 1) * (SECOND_NS // rate)
+
+
+def _bucket(reason: RejectReason, full_at: int, clock: int, rate: int, burst: int) -> Check:
+    return Check.most(reason, max(0, full_at - clock), most_ahead(rate, burst))
 
 
 def charge(request: Request) -> Throttle | None:

@@ -8,7 +8,7 @@ from models.folds.executions import Execution
 from models.folds.ledger import Approval, Ledger
 from models.folds.reference import Reference
 from models.messages import OrderType, Side
-from models.standing.orders import OpenOrders, Order, Together
+from models.standing.orders import OpenOrders, Order, Together, fills
 
 MARKET_MARKUP = Decimal("1.01")
 """What a MARKET order may cost above its price."""
@@ -105,7 +105,7 @@ class Spending:
             for execution in reversed(reported.executions) if reported is not None else ():
                 if execution.event_time <= self._through:
                     break
-                if approval is not None and approval.side is side and execution.offset > approval.fills_offset:
+                if approval is not None and fills(execution, approval):
                     own.append(execution)
                 else:
                     taken += execution.quantity * execution.price * multiplier

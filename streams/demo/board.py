@@ -16,7 +16,6 @@ from models.decisions import AccountStatus, DecisionStatus, RiskDecision, Tradin
 from models.folds.drawdown import Drawdown
 from models.limits import Limits
 from models.messages import EVERY, KillMode
-from models.portfolio import Portfolio
 from models.state import State
 from streams.access import Layout
 from streams.codec import Codec, decode_decision, decode_halt
@@ -151,13 +150,7 @@ class Audience:
         """Return an account as the replica has it now."""
         state = self._replicas[self._codec.partition_of(account)].state
         columns = state.accounts[account]
-        portfolio = Portfolio(
-            columns,
-            name=account,
-            clock=columns.clock,
-            reference=self._shared.shared.reference,
-            returns=self._shared.shared.returns,
-        )
+        portfolio = state.portfolio(account)
         view = AccountView(account, columns.ledger.status, columns.drawdown.equity)
         for mode in (KillMode.ALL, KillMode.REDUCE_ONLY):
             if self._shared.shared.reference.kill_switches(account=account, strategy=EVERY, symbol=EVERY, mode=mode):

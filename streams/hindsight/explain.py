@@ -18,7 +18,6 @@ from models.decisions import RULES, CheckResult, Outcome, RiskDecision, Source
 from models.folds.book import ZERO
 from models.gate import EVENT_TIME_LAG_MAX, findings, judge
 from models.messages import FUTURE_TOLERANCE, OrderIntent
-from models.portfolio import Portfolio
 from models.reasons import RejectReason
 from models.refusal import Refused
 from models.request import Request, Size
@@ -244,15 +243,7 @@ def _explained(replay: Replay, past: Past, record: Record, found: Record, decisi
 @exact
 def _evidence(state: State, record: Record, intent: OrderIntent, decision: RiskDecision) -> dict[str, object]:
     """Return what was known, and what each check made of it."""
-    portfolio = Portfolio(
-        state.accounts[intent.account],
-        name=intent.account,
-        clock=decision.clock,
-        reference=state.shared.reference,
-        returns=state.shared.returns,
-        models=state.shared.models,
-    )
-    request = Request(intent, portfolio, rules=decision.rules)
+    request = Request(intent, state.portfolio(intent.account, decision.clock), rules=decision.rules)
     integrity = tuple(_integrity(decision, record, intent))
     failed = any(check.outcome is Outcome.FAIL for check in integrity)
     verdict = None if failed else judge(request, thorough=True)

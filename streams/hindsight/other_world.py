@@ -38,7 +38,6 @@ from models.messages import (
     SessionOpen,
     Side,
 )
-from models.portfolio import Portfolio
 from models.request import Request
 from models.state import Shared, State
 from streams.access import GateError
@@ -215,15 +214,7 @@ class OtherWorld:
         return intent.model_copy(update={"quantity": left if closes_all else min(intent.quantity, left)}), False
 
     def _reducible(self, state: State, intent: OrderIntent, recorded: RiskDecision) -> Decimal:
-        portfolio = Portfolio(
-            state.accounts[intent.account],
-            name=intent.account,
-            clock=recorded.clock,
-            reference=state.shared.reference,
-            returns=state.shared.returns,
-            models=state.shared.models,
-        )
-        return Request(intent, portfolio, rules=recorded.rules).reducible
+        return Request(intent, state.portfolio(intent.account, recorded.clock), rules=recorded.rules).reducible
 
     def _place(self, recorded: RiskDecision, would: Decimal, *, closes: bool) -> None:
         account, kept = recorded.account, recorded.reservation
